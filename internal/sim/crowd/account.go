@@ -1,0 +1,121 @@
+package crowd
+
+import (
+	"fmt"
+	"sort"
+	"time"
+)
+
+// Tally is what one arm gave the clients.
+type Tally struct {
+	Exchanges     int `json:"exchanges"`
+	ClientErrors  int `json:"client_errors"`
+	WrongVersions int `json:"wrong_versions"`
+}
+
+// Account is the checked result of a crowd.
+type Account struct {
+	Tally
+	// Arms splits the answers by the arm that gave them, as the clients can tell it:
+	// the version behind the live names is stable, the other one canary.
+	Stable Tally `json:"stable"`
+	Canary Tally `json:"canary"`
+	// Mixed counts transactions, streams and answers in which two versions met; they
+	// are part of WrongVersions.
+	Mixed int `json:"mixed"`
+	// Backwards counts sessions that went back in version while nothing was taken
+	// back; part of WrongVersions.
+	Backwards int `json:"backwards"`
+	// LostByKill counts connections lost while the proxy was known to be dead.
+	LostByKill int `json:"lost_by_kill"`
+	Sessions   int `json:"sessions"`
+	SeenOld    int `json:"seen_old"`
+	SeenNew    int `json:"seen_new"`
+	// Examples holds the first few faults in words.
+	Examples []string `json:"examples,omitempty"`
+}
+
+// Clean reports whether the account is without fault.
+func (a *Account) Clean() bool { return a.ClientErrors == 0 && a.WrongVersions == 0 }
+
+// maxExamples bounds the faults told in words; the counts are complete.
+const maxExamples = 8
+
+func (a *Account) example(format string, args ...any) {
+	if len(a.Examples) < maxExamples {
+		a.Examples = append(a.Examples, fmt.Sprintf(format, args...))
+	}
+}
+
+func (a *Account) arm(v Version, live Version) *Tally {
+	if v == live || v == NoVersion {
+		return &a.Stable
+	}
+	return &a.Canary
+}
+
+// answer is one note of a client: what it was given, and between which moments.
+type answer struct {
+	asked, answered time.Time
+	version         Version
+	session         int32
+	mixed           bool
+}
+
+// failure is an error the client did not cause itself.
+type failure struct {
+	at         time.Time
+	asked      time.Time
+	what       string
+	connection bool // the connection was refused or lost
+	version    Version
+}
+
+// check judges one client's notes.
+func (a *Account) check(c *client, v *verdicts) {
+	sort.SliceStable(c.answers, func(i, j int) bool { return c.answers[i].asked.Before(c.answers[j].asked) })
+	newest := map[int32]answer{} // per session: the latest answer by the newer version
+	for _, n := range c.answers {
+		a.checkAnswer(c, v, n, newest)
+	}
+	for _, f := range c.failures {
+		if f.connection && (v.killed(f.at) || v.killed(f.asked)) {
+			a.LostByKill++
+			continue
+		}
+		a.ClientErrors++
+		a.arm(f.version, v.versionAt(f.at)).ClientErrors++
+		a.example("client %d (%s): %s", c.id, c.mode, f.what)
+	}
+	a.Sessions += int(c.sessions)
+}
+
+func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32]answer) {
+	a.Exchanges++
+	tally := a.arm(n.version, v.versionAt(n.answered))
+	tally.Exchanges++
+	switch n.version {
+	case Old:
+		a.SeenOld++
+	case New:
+		a.SeenNew++
+	}
+	allowed := v.allowed(c.mode == modePinnedStable, n.asked, n.answered)
+	switch last, seen := newest[n.session]; {
+	case n.mixed:
+		a.Mixed++
+		a.example("client %d (%s): two versions in one transaction", c.id, c.mode)
+	case n.version&allowed == 0:
+		a.example("client %d (%s): version %s was not possible %s after the start", c.id, c.mode, n.version, c.since(n.asked))
+	case seen && n.version == Old && !v.loweredBetween(last.asked, n.answered):
+		a.Backwards++
+		a.example("client %d (%s): went back to the old version %s after the start", c.id, c.mode, c.since(n.asked))
+	default:
+		if n.version == New {
+			newest[n.session] = n
+		}
+		return
+	}
+	a.WrongVersions++
+	tally.WrongVersions++
+}

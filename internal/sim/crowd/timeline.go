@@ -1,0 +1,216 @@
+package crowd
+
+import (
+	"sort"
+	"sync"
+	"time"
+)
+
+// Version is what an answer was given by.
+type Version uint8
+
+// The versions the simulated views carry in their version column.
+const (
+	NoVersion Version = 0
+	Old       Version = 1 << 0
+	New       Version = 1 << 1
+	both              = Old | New
+)
+
+func (v Version) String() string {
+	switch v {
+	case Old:
+		return "old"
+	case New:
+		return "new"
+	}
+	return "unknown"
+}
+
+// ParseVersion reads the version column.
+func ParseVersion(s string) Version {
+	switch s {
+	case "old":
+		return Old
+	case "new":
+		return New
+	}
+	return NoVersion
+}
+
+// Timeline says which versions a session could rightly be given, and when.
+// Notes may come late and out of order; nothing is judged before Close.
+type Timeline struct {
+	mu    sync.Mutex
+	notes []note
+	kills []span
+}
+
+type noteKind uint8
+
+const (
+	noteWeight noteKind = iota
+	noteWiden
+	noteSettled
+	noteCommitted
+)
+
+type note struct {
+	at   time.Time
+	kind noteKind
+	// weight in basis points for noteWeight.
+	weight int
+	// live is the version behind the live names, for noteCommitted.
+	live Version
+}
+
+type span struct{ from, to time.Time }
+
+// Weight notes that the wanted share of the new version became w basis points.
+func (t *Timeline) Weight(at time.Time, w int) { t.add(note{at: at, kind: noteWeight, weight: w}) }
+
+// Widen notes that from now on either version may answer, until Settled: a
+// promotion or a rollback is under way.
+func (t *Timeline) Widen(at time.Time) { t.add(note{at: at, kind: noteWiden}) }
+
+// Settled notes that every session was seen on the target it should have.
+func (t *Timeline) Settled(at time.Time) { t.add(note{at: at, kind: noteSettled}) }
+
+// Committed notes that a swap was committed: from this moment the live names
+// stand for the given version, and no statement that starts later may read the
+// other one by them.
+func (t *Timeline) Committed(at time.Time, live Version) {
+	t.add(note{at: at, kind: noteCommitted, live: live})
+}
+
+// Killed notes that the proxy was killed and was serving again at the end;
+// connections lost in between are the kill's, not the proxy's.
+func (t *Timeline) Killed(from, to time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kills = append(t.kills, span{from, to})
+}
+
+func (t *Timeline) add(n note) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.notes = append(t.notes, n)
+}
+
+// state is what was possible from its time on.
+type state struct {
+	at      time.Time
+	allowed Version // for a session that follows the weight
+	stable  Version // for a session pinned to production
+	lowered bool    // sessions may have gone back in version here
+}
+
+// verdicts is the timeline in order, ready to be asked.
+type verdicts struct {
+	states []state
+	kills  []span
+}
+
+func (t *Timeline) verdicts() *verdicts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	notes := append([]note(nil), t.notes...)
+	sort.SliceStable(notes, func(i, j int) bool { return notes[i].at.Before(notes[j].at) })
+	v := &verdicts{kills: append([]span(nil), t.kills...)}
+	m := machine{live: Old, pending: both}
+	v.states = append(v.states, state{allowed: Old, stable: Old})
+	m.settle()
+	for _, n := range notes {
+		lowered := m.take(n)
+		v.states = append(v.states, state{at: n.at, allowed: m.pending, stable: m.live, lowered: lowered})
+	}
+	return v
+}
+
+// machine folds the notes into what is possible.
+type machine struct {
+	live    Version
+	weight  int
+	pending Version
+}
+
+func (m *machine) take(n note) (lowered bool) {
+	switch n.kind {
+	case noteWeight:
+		lowered = n.weight < m.weight
+		m.weight = n.weight
+		m.pending |= m.meant()
+	case noteWiden:
+		lowered = true
+		m.pending = both
+	case noteSettled:
+		m.settle()
+	case noteCommitted:
+		lowered = n.live == Old
+		m.live, m.weight = n.live, 0
+		// Sessions are on live names before the commit, so nothing else is possible
+		// from this moment on.
+		m.pending = m.live
+	}
+	return lowered
+}
+
+func (m *machine) settle() { m.pending = m.meant() }
+
+func (m *machine) meant() Version {
+	other := both &^ m.live
+	switch {
+	case m.weight == 0:
+		return m.live
+	case m.weight >= 10_000:
+		return other
+	}
+	return both
+}
+
+// allowed is the union of what was possible between asking and the answer.
+func (v *verdicts) allowed(pinned bool, asked, answered time.Time) Version {
+	pick := func(s state) Version {
+		if pinned {
+			return s.stable
+		}
+		return s.allowed
+	}
+	first := sort.Search(len(v.states), func(i int) bool { return v.states[i].at.After(asked) }) - 1
+	var out Version
+	for i := max(first, 0); i < len(v.states) && !v.states[i].at.After(answered); i++ {
+		out |= pick(v.states[i])
+	}
+	return out
+}
+
+// loweredBetween reports whether anything was taken back in that time.
+func (v *verdicts) loweredBetween(from, to time.Time) bool {
+	for _, s := range v.states {
+		if s.lowered && !s.at.Before(from) && !s.at.After(to) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *verdicts) killed(at time.Time) bool {
+	for _, k := range v.kills {
+		if !at.Before(k.from) && !at.After(k.to) {
+			return true
+		}
+	}
+	return false
+}
+
+// versionAt is the version behind the live names at that time.
+func (v *verdicts) versionAt(at time.Time) Version {
+	live := Old
+	for _, s := range v.states {
+		if s.at.After(at) {
+			break
+		}
+		live = s.stable
+	}
+	return live
+}
