@@ -100,7 +100,7 @@ func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32
 	case New:
 		a.SeenNew++
 	}
-	allowed := v.allowed(c.mode == modePinnedStable, n.asked, n.answered)
+	allowed := v.allowed(c.mode, n.asked, n.answered)
 	switch last, seen := newest[n.session]; {
 	case n.mixed:
 		a.Mixed++

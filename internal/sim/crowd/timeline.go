@@ -102,6 +102,7 @@ type state struct {
 	at      time.Time
 	allowed Version // for a session that follows the weight
 	stable  Version // for a session pinned to production
+	canary  Version // for a session that asked for the canary by name
 	lowered bool    // sessions may have gone back in version here
 }
 
@@ -117,12 +118,11 @@ func (t *Timeline) verdicts() *verdicts {
 	notes := append([]note(nil), t.notes...)
 	sort.SliceStable(notes, func(i, j int) bool { return notes[i].at.Before(notes[j].at) })
 	v := &verdicts{kills: append([]span(nil), t.kills...)}
-	m := machine{live: Old, pending: both}
-	v.states = append(v.states, state{allowed: Old, stable: Old})
-	m.settle()
+	m := machine{live: Old, pending: Old, canary: New}
+	v.states = append(v.states, m.state(time.Time{}, false))
 	for _, n := range notes {
 		lowered := m.take(n)
-		v.states = append(v.states, state{at: n.at, allowed: m.pending, stable: m.live, lowered: lowered})
+		v.states = append(v.states, m.state(n.at, lowered))
 	}
 	return v
 }
@@ -132,6 +132,11 @@ type machine struct {
 	live    Version
 	weight  int
 	pending Version
+	canary  Version
+}
+
+func (m *machine) state(at time.Time, lowered bool) state {
+	return state{at: at, allowed: m.pending, stable: m.live, canary: m.canary, lowered: lowered}
 }
 
 func (m *machine) take(n note) (lowered bool) {
@@ -140,9 +145,12 @@ func (m *machine) take(n note) (lowered bool) {
 		lowered = n.weight < m.weight
 		m.weight = n.weight
 		m.pending |= m.meant()
+		if lowered {
+			m.canary = both // taking the weight back may close the canary
+		}
 	case noteWiden:
 		lowered = true
-		m.pending = both
+		m.pending, m.canary = both, both
 	case noteSettled:
 		m.settle()
 	case noteCommitted:
@@ -150,7 +158,7 @@ func (m *machine) take(n note) (lowered bool) {
 		m.live, m.weight = n.live, 0
 		// Sessions are on live names before the commit, so nothing else is possible
 		// from this moment on.
-		m.pending = m.live
+		m.pending, m.canary = m.live, m.live
 	}
 	return lowered
 }
@@ -169,10 +177,13 @@ func (m *machine) meant() Version {
 }
 
 // allowed is the union of what was possible between asking and the answer.
-func (v *verdicts) allowed(pinned bool, asked, answered time.Time) Version {
+func (v *verdicts) allowed(m mode, asked, answered time.Time) Version {
 	pick := func(s state) Version {
-		if pinned {
+		switch m {
+		case modePinnedStable:
 			return s.stable
+		case modePinnedCanary:
+			return s.canary
 		}
 		return s.allowed
 	}
