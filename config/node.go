@@ -134,6 +134,10 @@ func (r *reader) misfit(n *yaml.Node, path, problem, remedy string) (any, bool) 
 	if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!null" {
 		value = shown(n.Value)
 	}
+	if path == "control" || path == "control.password_env" {
+		// Someone may have put the password itself there.
+		value, remedy = "", "name an environment variable in control.password_env, or a file in control.password_file"
+	}
 	if path == "" {
 		path = "the file"
 	}
@@ -269,11 +273,15 @@ func shownKey(key string) string {
 
 var plainWord = regexp.MustCompile(`^[\pL\pN_.:/%+@\[\]-]{1,80}$`)
 
+// mayHoldPassword matches user:password@host, with or without a scheme, and
+// connection strings. An e-mail address alone is a common user name.
+var mayHoldPassword = regexp.MustCompile(`(?i):.*@|password\s*=`)
+
 // shown is a value as it may stand in a message: quoted where it would be
 // misread, cut where it is long, hidden where it looks like an address with a
 // password or a connection string.
 func shown(value string) string {
-	if strings.Contains(value, "@") || strings.Contains(strings.ToLower(value), "password=") {
+	if mayHoldPassword.MatchString(value) {
 		return "(a value that may hold a password)"
 	}
 	if plainWord.MatchString(value) {
