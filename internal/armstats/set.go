@@ -136,7 +136,8 @@ func (d *Deployment) Generation() uint64 { return d.generation.Load() }
 
 // Enter returns the unit of a session for the evidence that is being collected.
 // Shared says that other sessions with this hash are the same unit, that is,
-// that the routing key is not the connection.
+// that the routing key is not the connection. Read Generation before it: a change
+// in between is then noticed the next time.
 func (d *Deployment) Enter(hash uint64, shared bool) *Unit {
 	shard := d.turn.Add(1) & uint32(len(d.shards)-1)
 	return d.current.Load().enter(hash, shared, shard)
