@@ -1,0 +1,169 @@
+package deploy
+
+import (
+	"time"
+
+	"mzcanary/internal/armstats"
+	"mzcanary/router"
+)
+
+// Event is something that happened to a rollout: a result, a reading, the clock,
+// or a person. When is the wall clock at the time it was fed to Step.
+type Event interface {
+	when() time.Time
+}
+
+// At is the time of an event.
+type At struct{ Time time.Time }
+
+func (a At) when() time.Time { return a.Time }
+
+// Began starts the rollout the state was made for.
+type Began struct{ At }
+
+// Restarted is the first event after the journal was read.
+type Restarted struct{ At }
+
+// ClockStepped: the wall clock and the monotonic one went apart.
+type ClockStepped struct {
+	At
+	By time.Duration
+}
+
+// Preflighted is the answer of preflight, with the ids read after it.
+type Preflighted struct {
+	At
+	Findings []Finding
+	Refs     []Ref
+	Server   ServerInfo
+	Err      error
+}
+
+// Marks of a rollout were set, or removed.
+type (
+	Marked struct {
+		At
+		Err error
+	}
+	Unmarked struct {
+		At
+		Err error
+	}
+)
+
+// Sampled is one readiness sample.
+type Sampled struct {
+	At
+	Sample Readiness
+	Err    error
+}
+
+// LookFor says why the ids were read.
+type LookFor string
+
+// The purposes of a look at the ids.
+const (
+	LookWatch   LookFor = "watch"
+	LookRecover LookFor = "recover"
+	LookAttempt LookFor = "attempt"
+	LookConfirm LookFor = "confirm"
+	LookRetry   LookFor = "retry"
+)
+
+// Looked is a reading of the ids behind all names of the rollout.
+type Looked struct {
+	At
+	For LookFor
+	// Epoch is State.Epoch when the reading began; a watch of another epoch
+	// overlapped with our own change of names and says nothing.
+	Epoch  uint64
+	Refs   []Ref
+	Server ServerInfo
+	// Evidence is what was counted when the reading began: if it succeeds, the
+	// server was well until then.
+	Evidence *armstats.Evidence
+	Foreign  map[string]int
+	Err      error
+}
+
+// Ticked is the clock with what can be seen without asking the server.
+type Ticked struct {
+	At
+	Elapsed   time.Duration // monotonic, since the last tick; capped
+	Judgement *Judgement
+	// Minimum: both arms have the evidence a timed step needs.
+	Minimum bool
+	// Canary and Left count sessions that are on the canary, and those that should
+	// not be any more.
+	Canary, Left int
+	// Stuck are sessions that would spoil a gather: not at a boundary nor streaming
+	// for longer than promote.gather.
+	Stuck []SessionInfo
+}
+
+// SwapPrepared is the promotion saying that the swap stands in an open transaction
+// and may be committed as soon as this is in the journal.
+type SwapPrepared struct {
+	At
+	Backend uint32
+}
+
+// Ended says how an attempt ended.
+type Ended string
+
+// The ends of an attempt. Only EndDone and EndUnknown may have changed names.
+const (
+	EndDone        Ended = "done"
+	EndConflict    Ended = "conflict"     // 40001, at any point
+	EndNotGathered Ended = "not_gathered" // stragglers at the end of gather
+	EndBusy        Ended = "busy"         // somebody came between look and gates; nobody waited
+	EndChanged     Ended = "changed"      // the ids were not the recorded ones
+	EndFailed      Ended = "failed"       // any other error of the server
+	EndUnavailable Ended = "unavailable"  // the server could not be asked before COMMIT was sent
+	EndStopped     Ended = "stopped"      // by a verb or by shutdown, before COMMIT
+	EndUnknown     Ended = "unknown"      // COMMIT was sent and nothing proves its outcome
+)
+
+// SwapEnded is the end of an attempt.
+type SwapEnded struct {
+	At
+	End    Ended
+	Record AttemptRecord
+	Diff   []Change
+	Err    error
+}
+
+// Resolved is what the ids said after an unknown outcome, once the lost session
+// had ended and a barrier had been committed.
+type Resolved struct {
+	At
+	Refs []Ref
+	Took time.Duration
+	Err  error
+}
+
+// CensusTaken says who still uses the old version.
+type CensusTaken struct {
+	At
+	Old    []SessionInfo
+	Others []Dependent
+	Err    error
+}
+
+// Dropped is the end of one drop, proven by id before and after.
+type Dropped struct {
+	At
+	Ref    Ref
+	Users  []Dependent // who still uses it: nothing was dropped
+	Diff   []Change    // the names stand for something else: nothing was dropped
+	Err    error
+	OldOwn []SessionInfo
+}
+
+// VerbAsked is a person's verb.
+type VerbAsked struct {
+	At
+	Verb    Verb
+	Weight  router.Weight // of VerbWeight
+	Request Request
+}
