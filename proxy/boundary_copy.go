@@ -63,6 +63,19 @@ func (t *Tracker) copyConsumes() {
 	if !t.copyDone && t.curOn && t.open.ext > 0 {
 		t.Fail(ReasonInsideCopy)
 	}
+	if t.swallow > 0 && t.cur.end == endJoined && !t.syncBehind() {
+		t.open.flags |= flagAny // the batch still lacks its Sync
+	}
+}
+
+// syncBehind tells whether anything behind the current unit ends its batch.
+func (t *Tracker) syncBehind() bool {
+	for i := range t.ring.length {
+		if t.ring.at(i).owes() {
+			return true
+		}
+	}
+	return false
 }
 
 // clientInCopy takes a message that the server reads inside COPY.

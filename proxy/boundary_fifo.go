@@ -43,7 +43,8 @@ func (u *unit) owes() bool {
 	return u.end == endQuery || u.end == endCall || u.end == endSync || u.end == endLogin
 }
 
-// alone tells whether the unit is complete and has exactly one statement.
+// alone tells whether the unit is complete, has exactly one statement, and
+// waits for nothing but that.
 func (u *unit) alone() bool {
 	if u.flags&flagMany != 0 {
 		return false
@@ -52,7 +53,7 @@ func (u *unit) alone() bool {
 	case endQuery:
 		return u.flags&flagAny == 0
 	case endSync:
-		return u.flags&flagExecute != 0
+		return u.flags&flagExecute != 0 && u.ext == 1
 	}
 	return false
 }

@@ -216,7 +216,10 @@ func (t *Tracker) ready(status byte) {
 	if t.extra > 0 && !t.mayBeReady() {
 		// The Sync sent inside a failed COPY was read after all.
 		t.extra--
-		t.skip = false
+		if t.skip {
+			t.skip = false
+			t.open = unit{} // it ended the batch
+		}
 		t.setStatus(status)
 		return
 	}

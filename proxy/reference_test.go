@@ -1,0 +1,397 @@
+package proxy
+
+import "fmt"
+
+// The reference: a server that reads one message after the other and keeps
+// nothing but what its own protocol loop keeps. It knows by itself whether the
+// session is at a boundary, which is what the tracker must find out from the
+// outside.
+
+// said is one message of the client in the reference's words.
+type said struct {
+	ClientMessage
+	copies bool // Query, Execute: the statement is COPY FROM STDIN
+	begins bool // Query: BEGIN
+	ends   bool // Query: COMMIT
+}
+
+func (m said) String() string {
+	suffix := ""
+	switch {
+	case m.copies:
+		suffix = "copy"
+	case m.begins:
+		suffix = "begin"
+	case m.ends:
+		suffix = "commit"
+	}
+	return string(m.Type) + suffix
+}
+
+func one(kind byte) said { return said{ClientMessage: ClientMessage{Type: kind}} }
+
+var (
+	sQ      = one('Q')
+	sP      = one('P')
+	sE      = one('E')
+	sS      = one('S')
+	sH      = one('H')
+	sF      = one('F')
+	sd      = one('d')
+	sc      = one('c')
+	sf      = one('f')
+	sQcopy  = said{ClientMessage: ClientMessage{Type: 'Q'}, copies: true}
+	sEcopy  = said{ClientMessage: ClientMessage{Type: 'E'}, copies: true}
+	sBegin  = said{ClientMessage: ClientMessage{Type: 'Q'}, begins: true}
+	sCommit = said{ClientMessage: ClientMessage{Type: 'Q'}, ends: true}
+)
+
+// choice is what the server makes of a message.
+type choice uint8
+
+const (
+	succeed choice = iota
+	fail
+	failLate // answers CopyInResponse and fails before it reads any data
+)
+
+// refTraits are the three kinds of server.
+var refTraits = map[string]Traits{
+	"postgres":        {Strays: StraysIgnored},
+	"materialize":     {Materialize: true, Strays: StraysIgnored, CopyReadsAll: true},
+	"materialize-old": {Materialize: true, Strays: StraysDrained, CopyReadsAll: true},
+}
+
+type refServer struct {
+	traits Traits
+	skip   bool // discards until Sync
+	open   bool // inside a batch without its Sync
+	copy   byte // 0, 'Q' or 'E': inside COPY of that protocol
+	status byte
+	dead   bool
+}
+
+// choices are what may happen to m now.
+func (s *refServer) choices(m said) []choice {
+	switch {
+	case s.dead, s.skip:
+		return []choice{succeed}
+	case s.copy != 0:
+		if m.Type == 'd' && !s.traits.CopyReadsAll || m.Type == 'c' {
+			return []choice{succeed, fail}
+		}
+		return []choice{succeed}
+	}
+	switch m.Type {
+	case 'Q', 'E':
+		if m.copies && !s.traits.CopyReadsAll {
+			return []choice{succeed, fail, failLate}
+		}
+		return []choice{succeed, fail}
+	case 'P', 'F', 'S':
+		return []choice{succeed, fail}
+	}
+	return []choice{succeed}
+}
+
+func out(kinds ...byte) []ServerMessage {
+	messages := make([]ServerMessage, len(kinds))
+	for i, k := range kinds {
+		messages[i].Type = k
+	}
+	return messages
+}
+
+func (s *refServer) ready() ServerMessage { return ServerMessage{Type: 'Z', Status: s.status} }
+
+func (s *refServer) error() ServerMessage {
+	if s.status == 'T' {
+		s.status = 'E'
+	}
+	return ServerMessage{Type: 'E'}
+}
+
+// read processes one message and gives the answers.
+func (s *refServer) read(m said, c choice) []ServerMessage {
+	if s.dead {
+		return nil
+	}
+	if m.Type == 'X' {
+		s.dead = true
+		return nil
+	}
+	if s.copy != 0 {
+		return s.readCopy(m, c)
+	}
+	if s.skip {
+		if m.Type != 'S' {
+			return nil
+		}
+		s.skip, s.open = false, false
+		return []ServerMessage{s.ready()}
+	}
+	switch m.Type {
+	case 'Q':
+		s.open = false
+		return s.query(m, c)
+	case 'F':
+		s.open = false
+		if c == fail {
+			return []ServerMessage{s.error(), s.ready()}
+		}
+		return append(out('V'), s.ready())
+	case 'S':
+		s.open = false
+		if c == fail {
+			return []ServerMessage{s.error(), s.ready()}
+		}
+		return []ServerMessage{s.ready()}
+	case 'P', 'E':
+		return s.extended(m, c)
+	case 'd', 'c', 'f':
+		if s.traits.Strays == StraysDrained {
+			s.skip = true
+		}
+	}
+	return nil
+}
+
+func (s *refServer) query(m said, c choice) []ServerMessage {
+	if c == fail || s.status == 'E' && !m.ends {
+		return []ServerMessage{s.error(), s.ready()}
+	}
+	switch {
+	case m.begins:
+		s.status = 'T'
+		return []ServerMessage{{Type: 'C', Tag: TagBegin}, s.ready()}
+	case m.ends:
+		s.status = 'I'
+		return []ServerMessage{{Type: 'C', Tag: TagCommit}, s.ready()}
+	case m.copies:
+		s.copy = 'Q'
+		if c == failLate {
+			return append(out('G'), s.copyError(false)...)
+		}
+		return out('G')
+	}
+	return append(out('T', 'D', 'C'), s.ready())
+}
+
+func (s *refServer) extended(m said, c choice) []ServerMessage {
+	s.open = true
+	if c == fail || s.status == 'E' {
+		s.skip = true
+		return []ServerMessage{s.error()}
+	}
+	switch {
+	case m.Type == 'P':
+		return out('1')
+	case m.copies:
+		s.copy = 'E'
+		if c == failLate {
+			return append(out('G'), s.copyError(false)...)
+		}
+		return out('G')
+	}
+	return out('D', 'C')
+}
+
+func (s *refServer) copyError(byClient bool) []ServerMessage {
+	e := s.error()
+	e.CopyFail = byClient
+	simple := s.copy == 'Q'
+	s.copy = 0
+	if simple {
+		return []ServerMessage{e, s.ready()}
+	}
+	s.skip = true
+	return []ServerMessage{e}
+}
+
+func (s *refServer) readCopy(m said, c choice) []ServerMessage {
+	switch m.Type {
+	case 'd':
+		if c == fail {
+			return s.copyError(false)
+		}
+	case 'S', 'H':
+	case 'f':
+		return s.copyError(true)
+	case 'c':
+		if c == fail {
+			return s.copyError(false)
+		}
+		simple := s.copy == 'Q'
+		s.copy = 0
+		if simple {
+			return append(out('C'), s.ready())
+		}
+		return out('C')
+	default:
+		s.dead = true // PostgreSQL: FATAL, protocol synchronisation lost
+		return []ServerMessage{{Type: 'E', Fatal: true}}
+	}
+	return nil
+}
+
+// boundary is the truth, given that nothing is under way to or from the server.
+func (s *refServer) boundary() bool {
+	return !s.dead && !s.skip && !s.open && s.copy == 0 && s.status == 'I'
+}
+
+// world is a client, the tracker in the middle, and the reference server.
+type world struct {
+	server  refServer
+	tracker *Tracker
+	inbox   []said          // sent, not yet read by the server
+	outbox  []ServerMessage // said by the server, not yet seen by the tracker
+	story   *line
+}
+
+// line is one event of a story, and what went before.
+type line struct {
+	before *line
+	text   string
+}
+
+func (l *line) String() string {
+	if l == nil {
+		return ""
+	}
+	return l.before.String() + " " + l.text
+}
+
+func (w *world) tell(text string) { w.story = &line{w.story, text} }
+
+func newWorld(traits Traits) *world {
+	t := NewTracker(traits)
+	t.Server(ServerMessage{Type: 'Z', Status: 'I'})
+	return &world{server: refServer{traits: traits, status: 'I'}, tracker: t}
+}
+
+func (w *world) clone() *world {
+	c := *w
+	t := *w.tracker
+	t.ring.large = append([]unit(nil), t.ring.large...)
+	if len(t.ring.large) == 0 {
+		t.ring.large = nil
+	}
+	c.tracker = &t
+	c.inbox = append([]said(nil), w.inbox...)
+	c.outbox = append([]ServerMessage(nil), w.outbox...)
+	return &c
+}
+
+func (w *world) send(m said) {
+	w.tracker.Client(m.ClientMessage)
+	w.inbox = append(w.inbox, m)
+	w.tell(">" + m.String())
+}
+
+func (w *world) serve(c choice) {
+	m := w.inbox[0]
+	w.inbox = w.inbox[1:]
+	w.outbox = append(w.outbox, w.server.read(m, c)...)
+	if c != succeed {
+		w.tell(fmt.Sprintf("(%v fails %d)", m, c))
+	}
+}
+
+func (w *world) deliver() {
+	m := w.outbox[0]
+	w.outbox = w.outbox[1:]
+	w.tracker.Server(m)
+	w.tell("<" + string(m.Type))
+}
+
+// inert tells whether what is on its way to the server changes nothing there.
+func (w *world) inert() bool {
+	server := w.server
+	for _, m := range w.inbox {
+		if len(server.choices(m)) > 1 || len(server.read(m, succeed)) > 0 {
+			return false
+		}
+	}
+	return server == w.server
+}
+
+// onlyEnds tells whether nothing is on its way to the server but the end of
+// what it is doing.
+func (w *world) onlyEnds() bool {
+	syncs := 0
+	for _, m := range w.inbox {
+		switch m.Type {
+		case 'S':
+			syncs++
+		case 'H':
+		default:
+			return false
+		}
+	}
+	return syncs <= 1
+}
+
+// fault compares what the tracker says with the truth.
+func (w *world) fault() string {
+	quiet := len(w.inbox) == 0 && len(w.outbox) == 0
+	truth := quiet && w.server.boundary()
+	nearly := len(w.outbox) == 0 && w.server.boundary() && w.inert()
+	state := w.tracker.State()
+	if w.tracker.AtBoundary() != (state.Phase == PhaseBoundary) {
+		return "AtBoundary and State differ"
+	}
+	switch state.Phase {
+	case PhaseBoundary:
+		if !nearly {
+			return "claims a boundary that is none"
+		}
+	case PhaseUntrackable:
+		switch state.Reason {
+		case ReasonInsideCopy, ReasonCopyFailed:
+		default:
+			return "untrackable: " + state.Reason.String()
+		}
+	case PhaseStreaming:
+		if w.server.status != 'I' || !w.onlyEnds() {
+			return "claims to stream"
+		}
+	default:
+		if truth && !state.Settling {
+			return "misses a boundary, says " + state.Phase.String()
+		}
+	}
+	return ""
+}
+
+// key holds all that decides what can happen from here on.
+func (w *world) key(left int) string {
+	t, s := w.tracker, w.server
+	b := []byte{byte(left), t.status, byte(t.reason), byte(t.owed), byte(t.swallow), byte(t.extra), s.copy, s.status}
+	for _, on := range []bool{t.curOn, t.answered, t.proof, t.skip, t.closing, t.describedOnly, t.copying, t.copyDone,
+		t.txn.begun, t.txn.fetched, t.txn.other, s.skip, s.open, s.dead} {
+		if on {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+	}
+	units := []unit{t.open}
+	if t.curOn {
+		units = append(units, t.cur)
+	}
+	for i := range t.ring.length {
+		units = append(units, *t.ring.at(i))
+	}
+	for _, u := range units {
+		b = append(b, byte(u.ext), byte(u.n), u.end, u.flags)
+	}
+	b = append(b, t.txn.declared, '|')
+	for _, m := range w.inbox {
+		b = append(b, m.String()...)
+	}
+	b = append(b, '|')
+	for _, m := range w.outbox {
+		b = append(b, m.Type, m.Status, byte(m.Tag))
+	}
+	return string(b)
+}
