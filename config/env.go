@@ -15,9 +15,13 @@ const envPrefix = "MZCANARY_"
 // testEnvPrefix is left to the program's own tests.
 const testEnvPrefix = envPrefix + "TEST_"
 
-// serviceEnv matches what Kubernetes and Docker links put into the environment of a
-// container when a service is called mzcanary. Those are not meant for us.
-var serviceEnv = regexp.MustCompile(`^MZCANARY_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?|NAME)$`)
+// serviceEnv and servicePort match what Kubernetes puts into the environment of
+// every container when a service is called mzcanary or mzcanary-something. Those are
+// not meant for us.
+var (
+	serviceEnv  = regexp.MustCompile(`^MZCANARY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	servicePort = regexp.MustCompile(`^MZCANARY_([A-Z0-9_]+_)?PORT=(tcp|udp|sctp)://`)
+)
 
 // EnvName is the environment variable of a key outside lists, listen.tls.cert_file
 // being MZCANARY_LISTEN_TLS_CERT_FILE.
@@ -86,11 +90,13 @@ func checkEnv(c *collector, env map[string]string, passwordEnv string) {
 	for _, name := range sortedKeys(env) {
 		switch {
 		case !strings.HasPrefix(name, envPrefix), strings.HasPrefix(name, testEnvPrefix),
-			serviceEnv.MatchString(name), name == passwordEnv, slices.Contains(known, name):
+			serviceEnv.MatchString(name), servicePort.MatchString(name + "=" + env[name]), name == passwordEnv, slices.Contains(known, name):
 			continue
 		}
 		remedy := "unset it; lists such as deployments are set in the file or with --set"
-		if near := nearest(name[len(envPrefix):], trimmed(known)); near != "" {
+		if strings.HasSuffix(name, "_PASSWORD") {
+			remedy = "did you mean " + DefaultPasswordEnv + "?"
+		} else if near := nearest(name[len(envPrefix):], trimmed(known)); near != "" {
 			remedy = fmt.Sprintf("did you mean %s?", envPrefix+near)
 		}
 		c.addAt(origin{where: "environment", order: orderAfterFile}, shownKey(name), "", "is an unknown variable", remedy)

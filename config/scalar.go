@@ -51,7 +51,7 @@ func (s *schema) text(n *yaml.Node) (any, *misfit) {
 			return n.Value, nil
 		}
 		remedy := "use " + alternatives(s.enum)
-		if near := nearest(n.Value, s.enum); near != "" {
+		if near := nearest(n.Value, s.enum); near != "" && len(s.enum) > 1 {
 			remedy = fmt.Sprintf("did you mean %q? It is %s", near, alternatives(s.enum))
 		}
 		return nil, &misfit{"is not known here", remedy}

@@ -87,11 +87,6 @@ func (t *setter) read(s *schema, text, path string) (any, bool) {
 		}
 		node = doc.Content[0]
 	}
-	for under := range t.c.origins { // what stood here is replaced
-		if strings.HasPrefix(under, path+".") || strings.HasPrefix(under, path+"[") {
-			delete(t.c.origins, under)
-		}
-	}
 	return namedReader(t.c, "--set "+path).value(s, node, path)
 }
 
@@ -107,6 +102,11 @@ func (t *setter) setDeployments(segments []string, text string) {
 // setIn gives the value at path with the place that segments name changed.
 func (t *setter) setIn(s *schema, at any, segments []string, text, path string) (any, bool) {
 	if len(segments) == 0 {
+		for under := range t.c.origins { // what stood here is replaced
+			if strings.HasPrefix(under, path+".") || strings.HasPrefix(under, path+"[") {
+				delete(t.c.origins, under)
+			}
+		}
 		return t.read(s, text, path)
 	}
 	switch s.kind {

@@ -50,7 +50,7 @@ func checkPairs(c *collector, cfg *Config, d *Deployment, at string) {
 			c.add(at+".rollout.plan", d.Rollout.Plan.Name, "sends traffic to the canary, and pairs of objects cannot be told apart by search_path: promote only",
 				"use plan: all-at-once, or steps that approve at weight 0")
 		}
-		notYet(c, objects, fmt.Sprintf("%d pairs", len(d.Objects)), "renaming single objects", "write objects: [] and pair whole schemas")
+		notYet(c, objects, "", "renaming single objects", "write objects: [] and pair whole schemas")
 	}
 }
 

@@ -33,13 +33,16 @@ func checkAddresses(c *collector, cfg *Config) {
 		c.add(upstream.path, shown(cfg.Upstream.Address), "has port 0", "write the port of the server, 6875 on Materialize")
 	}
 	if clash(listen, upstream) {
-		c.add(upstream.path, shown(cfg.Upstream.Address), "is where the proxy itself listens: it would connect to itself",
-			"give listen.address another port")
+		c.add(listen.path, shown(cfg.Listen.Address), "is where the server is (upstream.address): the proxy would connect to itself",
+			"listen on another port")
 	}
 	servers := []endpoint{listen, admin, observe}
 	for i, b := range servers {
 		for _, a := range servers[:i] {
 			if clash(a, b) {
+				if c.originOf(b.path) == (origin{}) { // name the one that was given, not a default
+					a, b = b, a
+				}
 				c.add(b.path, fmt.Sprintf("port %d", b.port), "is taken by "+a.path, "use another port")
 			}
 		}

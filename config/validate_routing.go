@@ -66,7 +66,9 @@ func checkDefaults(c *collector, cfg *Config, d *Deployment, at string) {
 	if cluster != "" && cfg.Upstream.Kind == KindPostgres && c.ok("upstream.kind") {
 		c.add(at+".cluster", shown(cluster), "is given, and upstream.kind postgres has no clusters", "leave it out")
 	}
+	wrongNames := false
 	for j, name := range path {
+		wrongNames = wrongNames || name == "" || hasDeploy(d.Schemas, name)
 		switch {
 		case name == "":
 			c.add(fmt.Sprintf("%s.search_path[%d]", at, j), "", "is empty", "name a schema")
@@ -77,7 +79,7 @@ func checkDefaults(c *collector, cfg *Config, d *Deployment, at string) {
 	if hasDeploy(d.Clusters, cluster) {
 		c.add(at+".cluster", shown(cluster), "is a deploy name", "use the live name: the canary arm is chosen by the weight")
 	}
-	if live := liveNames(d.Schemas); len(live) > 0 && c.ok(at+".search_path") && !slices.ContainsFunc(path, func(name string) bool { return slices.Contains(live, name) }) {
+	if live := liveNames(d.Schemas); len(live) > 0 && !wrongNames && c.ok(at+".search_path") && !slices.ContainsFunc(path, func(name string) bool { return slices.Contains(live, name) }) {
 		c.add(at+".search_path", "", "carries no live schema of this deployment", "name one of "+strings.Join(live, ", "))
 	}
 	if live := liveNames(d.Clusters); len(live) > 0 && c.ok(at+".cluster") && !slices.Contains(live, cluster) {
