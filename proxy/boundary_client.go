@@ -97,7 +97,11 @@ func (t *Tracker) ender(m ClientMessage) {
 }
 
 func (t *Tracker) push(u unit) {
-	if !t.ring.push(u) {
+	if t.proof && !t.curOn {
+		// The server is in the middle of the batch that ends here.
+		u.n = 1
+		t.cur, t.curOn, t.answered = u, true, true
+	} else if !t.ring.push(u) {
 		t.Fail(ReasonTooDeep)
 		return
 	}

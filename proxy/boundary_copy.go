@@ -106,12 +106,23 @@ func (t *Tracker) clientInCopy(m ClientMessage) {
 func (t *Tracker) copyFails(inExtended bool, m ServerMessage) {
 	certain := t.copyDone && (m.CopyFail || t.traits.CopyReadsAll)
 	if t.swallow > 0 && !certain {
-		if !inExtended || t.swallow > 1 {
+		if !inExtended || t.swallow > 1 || t.statementBehind() {
 			t.Fail(ReasonCopyFailed)
 		}
 		t.extra = t.swallow
 	}
 	t.copying = false
+}
+
+// statementBehind tells whether a statement is in flight behind the current
+// unit: it is executed or discarded, as the server read the Sync or not.
+func (t *Tracker) statementBehind() bool {
+	for i := range t.ring.length {
+		if u := t.ring.at(i); u.ext > 0 || u.end == endQuery || u.end == endCall {
+			return true
+		}
+	}
+	return t.open.ext > 0
 }
 
 // settle passes over what the server reads without an answer once everything

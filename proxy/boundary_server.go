@@ -83,7 +83,7 @@ func (t *Tracker) head() *unit {
 func (t *Tracker) answer(m ServerMessage) {
 	u := t.head()
 	if u == nil {
-		t.Fail(ReasonUnexpected)
+		t.unexpected(m.Type)
 		return
 	}
 	if u.ext > 0 {

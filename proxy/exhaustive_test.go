@@ -8,18 +8,18 @@ import (
 
 // TestExhaustive shows the tracker every sequence of client messages up to a
 // length, every place where the server may fail, and every order in which
-// messages and answers can cross. MZCANARY_EXHAUSTIVE sets the length (6 takes
-// minutes).
+// messages and answers can cross. MZCANARY_EXHAUSTIVE sets another length.
 func TestExhaustive(t *testing.T) {
 	alphabets := []struct {
 		name   string
 		length int
 		kinds  []said
 	}{
-		{"errors", 4, []said{sQ, sP, sE, sS, sH, sF}},
-		{"copy-simple", 4, []said{sQcopy, sQ, sd, sc, sf, sS}},
-		{"copy-extended", 4, []said{sP, sEcopy, sS, sd, sc, sf, sQ}},
-		{"transactions", 4, []said{sBegin, sCommit, sQ, sP, sE, sS}},
+		{"mixed", 4, []said{sQ, sQcopy, sP, sE, sEcopy, sS, sH, sF, sd, sc, sf, sBegin, sCommit}},
+		{"errors", 5, []said{sQ, sP, sE, sS, sH, sF}},
+		{"copy-simple", 5, []said{sQcopy, sQ, sd, sc, sf, sS}},
+		{"copy-extended", 5, []said{sP, sEcopy, sS, sd, sc, sf, sQ}},
+		{"transactions", 5, []said{sBegin, sCommit, sQ, sP, sE, sS}},
 	}
 	limit := 0
 	if text := os.Getenv("MZCANARY_EXHAUSTIVE"); text != "" {

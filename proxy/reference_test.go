@@ -88,8 +88,12 @@ func (s *refServer) choices(m said) []choice {
 			return []choice{succeed, fail, failLate}
 		}
 		return []choice{succeed, fail}
-	case 'P', 'F', 'S':
+	case 'P', 'F':
 		return []choice{succeed, fail}
+	case 'S':
+		if s.open { // there is something to commit
+			return []choice{succeed, fail}
+		}
 	}
 	return []choice{succeed}
 }
