@@ -97,10 +97,10 @@ func (t *Tracker) ender(m ClientMessage) {
 }
 
 func (t *Tracker) push(u unit) {
-	if t.proof && !t.curOn {
+	if t.proof && !t.curOn && u.end == endSync {
 		// The server is in the middle of the batch that ends here.
 		u.n = 1
-		t.cur, t.curOn, t.answered = u, true, true
+		t.cur, t.curOn, t.answered = u, true, false
 	} else if !t.ring.push(u) {
 		t.Fail(ReasonTooDeep)
 		return
