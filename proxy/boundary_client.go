@@ -97,7 +97,7 @@ func (t *Tracker) ender(m ClientMessage) {
 }
 
 func (t *Tracker) push(u unit) {
-	if t.proof && !t.curOn && u.end == endSync {
+	if t.proof && !t.curOn && t.ring.length == 0 && u.end == endSync {
 		// The server is in the middle of the batch that ends here.
 		u.n = 1
 		t.cur, t.curOn, t.answered = u, true, false
