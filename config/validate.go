@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 )
 
@@ -9,8 +11,41 @@ import (
 // files are not looked at. The error is a *Faults.
 func (c *Config) Validate() error {
 	found := newCollector()
+	checkValues(found, reflect.ValueOf(*c), "")
 	validate(found, c)
 	return found.result()
+}
+
+// checkValues finds what the schema refuses in a file and code can still build:
+// negative durations, and words that are none of an enumeration.
+func checkValues(c *collector, v reflect.Value, path string) {
+	switch value := v.Interface().(type) {
+	case time.Duration:
+		if value < 0 {
+			c.add(path, value.String(), "is negative", "use a duration of zero or more")
+		}
+		return
+	case Plan: // made by ResolvePlan
+		return
+	case enumerated:
+		// An arm or kind that is missing has a rule of its own.
+		if word := v.String(); word != "" && !slices.Contains(value.values(), word) {
+			c.add(path, shown(word), "is not known here", "use "+alternatives(value.values()))
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			checkValues(c, v.Index(i), fmt.Sprintf("%s[%d]", path, i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if key := v.Type().Field(i).Tag.Get("mapstructure"); key != "" {
+				checkValues(c, v.Field(i), joinPath(path, key))
+			}
+		}
+	}
 }
 
 // validate finds values out of range and contradictions.
