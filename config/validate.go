@@ -28,8 +28,14 @@ func checkValues(c *collector, v reflect.Value, path string) {
 	case Plan: // made by ResolvePlan
 		return
 	case enumerated:
-		// An arm or kind that is missing has a rule of its own.
-		if word := v.String(); word != "" && !slices.Contains(value.values(), word) {
+		word := v.String()
+		switch value.(type) {
+		case Arm, ObjectKind: // missing, they have a rule of their own
+			if word == "" {
+				return
+			}
+		}
+		if !slices.Contains(value.values(), word) {
 			c.add(path, shown(word), "is not known here", "use "+alternatives(value.values()))
 		}
 		return
