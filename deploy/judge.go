@@ -182,12 +182,10 @@ func (j *Judgement) decide(ev armstats.Evidence, side comparison, cfg JudgeConfi
 		j.Verdict, j.Sentence = Undecided, nearSentence(*m)
 		return
 	}
-	for _, m := range j.Metrics {
-		if m.ProvenBy == "" {
-			j.Verdict, j.Sentence = Undecided, undecidedSentence(m, *j, cfg)
-			j.Forecast = forecast(ev, *j, side, cfg)
-			return
-		}
+	if m := j.furthestFromProof(); m != nil {
+		j.Verdict, j.Sentence = Undecided, undecidedSentence(*m, *j, cfg)
+		j.Forecast = forecast(ev, *j, side, cfg)
+		return
 	}
 	j.Verdict, j.Sentence = Safe, safeSentence(*j, cfg)
 }
@@ -197,6 +195,19 @@ func (j *Judgement) worst() MetricJudgement {
 	worst := j.Metrics[0]
 	for _, m := range j.Metrics {
 		if m.Evidence/m.Threshold > worst.Evidence/worst.Threshold {
+			worst = m
+		}
+	}
+	return worst
+}
+
+// furthestFromProof is the unproven metric whose bounds lie furthest apart, nil when
+// all are proven.
+func (j *Judgement) furthestFromProof() *MetricJudgement {
+	gap := func(m *MetricJudgement) float64 { return m.Rates[router.Canary].High - m.Rates[router.Stable].Low }
+	var worst *MetricJudgement
+	for i := range j.Metrics {
+		if m := &j.Metrics[i]; m.ProvenBy == "" && (worst == nil || gap(m) > gap(worst)) {
 			worst = m
 		}
 	}

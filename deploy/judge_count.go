@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"math"
+	"slices"
 
 	"mzcanary/internal/armstats"
 	"mzcanary/router"
@@ -94,22 +95,29 @@ func (cs cohorts) logBetter(margin float64) float64 {
 			grid = append(grid, theta)
 		}
 	}
+	if len(grid) == 0 {
+		return math.Inf(-1) // a margin below all of them cannot be proven
+	}
 	return cs.logMixture(grid) - cs.logLikelihood(margin)
 }
 
 // logMixture is the logarithm of the mean likelihood over a grid.
 func (cs cohorts) logMixture(grid []float64) float64 {
 	logs := make([]float64, len(grid))
-	most := math.Inf(-1)
 	for i, theta := range grid {
 		logs[i] = cs.logLikelihood(theta)
-		most = max(most, logs[i])
 	}
+	return logMean(logs)
+}
+
+// logMean is the logarithm of the mean of numbers given by their logarithms.
+func logMean(logs []float64) float64 {
+	most := slices.Max(logs)
 	var sum float64
 	for _, l := range logs {
 		sum += math.Exp(l - most)
 	}
-	return most + math.Log(sum/float64(len(grid)))
+	return most + math.Log(sum/float64(len(logs)))
 }
 
 // ratio estimates how many times as often the canary's units fail, and inverts the
@@ -120,24 +128,28 @@ func (cs cohorts) ratio(logThreshold float64) (estimate, low, high float64) {
 	if n, _ := cs.total(); n == 0 {
 		return 0, 0, 0
 	}
-	grid := make([]float64, ratioPoints)
-	step := math.Log(ratioHigh/ratioLow) / (ratioPoints - 1)
+	logs := make([]float64, ratioPoints)
 	best := 0
-	for i := range grid {
-		grid[i] = ratioLow * math.Exp(float64(i)*step)
-		if cs.logLikelihood(grid[i]) > cs.logLikelihood(grid[best]) {
+	for i := range logs {
+		logs[i] = cs.logLikelihood(ratioAt(i))
+		if logs[i] > logs[best] {
 			best = i
 		}
 	}
-	floor := cs.logMixture(grid) - logThreshold
+	floor := logMean(logs) - logThreshold
 	inside := func(theta float64) bool { return cs.logLikelihood(theta) > floor }
-	estimate = cs.peak(grid[max(best-1, 0)], grid[min(best+1, ratioPoints-1)])
+	estimate = cs.peak(ratioAt(max(best-1, 0)), ratioAt(min(best+1, ratioPoints-1)))
 	return estimate, edge(inside, estimate, ratioLow), edge(inside, estimate, ratioHigh)
+}
+
+// ratioAt is the i-th ratio of the prior of the confidence sequence.
+func ratioAt(i int) float64 {
+	return ratioLow * math.Pow(ratioHigh/ratioLow, float64(i)/(ratioPoints-1))
 }
 
 // peak is the most likely ratio between two ratios, on a log scale.
 func (cs cohorts) peak(low, high float64) float64 {
-	for range 40 {
+	for range 20 {
 		a, b := math.Pow(low, 2./3)*math.Pow(high, 1./3), math.Pow(low, 1./3)*math.Pow(high, 2./3)
 		if cs.logLikelihood(a) < cs.logLikelihood(b) {
 			low = a

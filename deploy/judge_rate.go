@@ -43,17 +43,11 @@ func logBernoulli(bad, n, r float64) float64 {
 }
 
 func logBetaMixture(bad, n float64) float64 {
-	var logs [len(ratePriors)]float64
-	most := math.Inf(-1)
+	logs := make([]float64, len(ratePriors))
 	for i, prior := range ratePriors {
 		logs[i] = logBeta(prior.a+bad, prior.b+n-bad) - logBeta(prior.a, prior.b)
-		most = max(most, logs[i])
 	}
-	var sum float64
-	for _, l := range logs {
-		sum += math.Exp(l - most)
-	}
-	return most + math.Log(sum/float64(len(logs)))
+	return logMean(logs)
 }
 
 // logBeta is ln B(a,b), the logarithm of Euler's beta function.

@@ -81,7 +81,7 @@ func TestProofByRateTakesReasonableTraffic(t *testing.T) {
 // A canary that is worse by just the margin is called safe by rate in at most β of
 // all runs, however often one looks.
 func TestFalseProofByRate(t *testing.T) {
-	const runs, exchanges, lookEvery = 300, 6000, 25
+	const runs, exchanges, lookEvery = 300, 6000, 60
 	cfg := JudgeConfig{}.withDefaults()
 	for _, base := range []float64{.001, .01} {
 		r := rand.New(rand.NewPCG(22, uint64(base*1000)))

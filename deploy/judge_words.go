@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"mzcanary/internal/armstats"
 	"mzcanary/router"
@@ -25,8 +24,12 @@ func metricName(m armstats.Metric) string {
 }
 
 func regressSentence(m MetricJudgement, w router.Weight) string {
-	return fmt.Sprintf("the canary is worse: %d of the %s with %s %s on it, about %s times as often as on stable (at least %s times; weight now %s, evidence %s, threshold %s)",
-		m.K, units(m.N), metricName(m.Metric), plural(m.K, "is", "are"), number(m.Estimate), number(m.Low), w, number(m.Evidence), number(m.Threshold))
+	about := "about " + number(m.Estimate)
+	if m.Estimate > .99*ratioHigh {
+		about = number(ratioHigh) + " or more"
+	}
+	return fmt.Sprintf("the canary is worse: %d of the %s with %s %s on it, %s times as often as on stable (at least %s times; weight now %s, evidence %s, threshold %s)",
+		m.K, units(m.N), metricName(m.Metric), plural(m.K, "is", "are"), about, number(m.Low), w, number(m.Evidence), number(m.Threshold))
 }
 
 func nearSentence(m MetricJudgement) string {
@@ -194,12 +197,13 @@ func percent(share float64) string { return number(100*share) + "%" }
 
 // duration prints seconds as people say them.
 func duration(seconds float64) string {
-	const tooLong = 48 * 3600
 	switch {
-	case seconds > tooLong:
-		return "two days and"
+	case seconds > 48*3600:
+		return "two days or"
+	case seconds > 2*3600:
+		return number(math.Ceil(seconds/360)/10) + " h"
 	case seconds > 120:
-		return time.Duration(seconds * float64(time.Second)).Round(time.Minute).String()
+		return number(math.Ceil(seconds/60)) + " min"
 	}
-	return strconv.FormatFloat(math.Ceil(seconds), 'f', 0, 64) + " s"
+	return number(math.Ceil(seconds)) + " s"
 }
