@@ -1,0 +1,69 @@
+package mz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"mzcanary/deploy"
+)
+
+// SQLSTATEs that decide something here.
+const (
+	codeConflict   = "40001" // a catalog change of somebody else came between
+	codeReadOnly   = "25006" // the server takes no writes yet
+	codeForbidden  = "42501" // a privilege is missing
+	codeNoTxn      = "25P01" // COMMIT without a transaction (a warning)
+	codeCanceled   = "57014"
+	codeSyntax     = "42601"
+	codeNotYet     = "0A000"
+	codeBadSetting = "42704"
+)
+
+// answered returns the server's refusal if err is one that leaves the session
+// alive, and nil if the server could not be asked.
+func answered(err error) *pgconn.PgError {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || fatal(pgErr) {
+		return nil
+	}
+	return pgErr
+}
+
+func fatal(e *pgconn.PgError) bool {
+	return strings.EqualFold(e.Severity, "FATAL") || strings.EqualFold(e.Severity, "PANIC")
+}
+
+// failed explains the error of a statement: a refusal stays as it is (a conflict is
+// marked), everything else means that nothing is known.
+func (w *Warehouse) failed(ctx context.Context, what string, err error) error {
+	pgErr := answered(err)
+	if pgErr == nil {
+		return w.unavailable(ctx, fmt.Errorf("%s: %w", what, err))
+	}
+	text := &refusal{PgError: pgErr}
+	if pgErr.Code == codeConflict {
+		return fmt.Errorf("%w: %s: %w", deploy.ErrConflict, what, text)
+	}
+	return fmt.Errorf("%s: %w", what, text)
+}
+
+// refusal prints a server's error with its detail and hint, which Materialize uses
+// to say which privilege is missing.
+type refusal struct{ *pgconn.PgError }
+
+func (r *refusal) Error() string {
+	text := r.Message
+	if r.Detail != "" {
+		text += " (" + r.Detail + ")"
+	}
+	if r.Hint != "" {
+		text += " [" + r.Hint + "]"
+	}
+	return text + " (SQLSTATE " + r.Code + ")"
+}
+
+func (r *refusal) Unwrap() error { return r.PgError }

@@ -1,0 +1,134 @@
+package mz
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"mzcanary/deploy"
+)
+
+// check is one line of the list below: what it finds in a snapshot. It never asks the
+// server.
+type check struct {
+	code string
+	find func(*snapshot) []deploy.Finding
+}
+
+// checks of a server of this kind, in the order in which they are printed. P19 is not
+// among them: it needs the proxy's own backends, and comes from ForeignFindings.
+func (d dialect) checks() []check {
+	all := []check{
+		{"P01", (*snapshot).missingNames},
+		{"P02", (*snapshot).ambiguousPairs},
+		{"P03", (*snapshot).missingRights},
+		{"P14", (*snapshot).ownedByAnother},
+		{"P15", (*snapshot).leftovers},
+	}
+	if d.postgres() {
+		return all
+	}
+	all = append(all,
+		check{"P04", (*snapshot).newReadsOld},
+		check{"P05", (*snapshot).outsideReadsOld},
+		check{"P06", (*snapshot).sinksReadOld},
+		check{"P07", (*snapshot).statefulInside},
+		check{"P08", (*snapshot).oneSided},
+		check{"P09", (*snapshot).shapeChanges},
+		check{"P10", (*snapshot).lostIndexes},
+		check{"P11", (*snapshot).lostGrants},
+		check{"P12", (*snapshot).weakClusters},
+		check{"P13", (*snapshot).misplaced},
+		check{"P16", (*snapshot).roleDefaults},
+		check{"P17", (*snapshot).refusedSwap},
+		check{"P18", (*snapshot).boundOutside},
+	)
+	slices.SortStableFunc(all, func(a, b check) int { return strings.Compare(a.code, b.code) })
+	return all
+}
+
+// Preflight reads the catalog once and lists everything that speaks against the
+// rollout, refusals and warnings, ordered by code and object. Nothing is changed: the
+// swap is tried in a transaction that is rolled back.
+func (w *Warehouse) Preflight(ctx context.Context, spec deploy.Spec, rollout string) ([]deploy.Finding, error) {
+	s, err := w.readSnapshot(ctx, spec, rollout)
+	if err != nil {
+		return nil, err
+	}
+	if !w.dialect.postgres() {
+		if s.swap, err = w.trySwap(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return s.findings(w.dialect.checks()), nil
+}
+
+func (s *snapshot) findings(checks []check) []deploy.Finding {
+	var all []deploy.Finding
+	for _, c := range checks {
+		found := c.find(s)
+		for i := range found {
+			found[i].Code = c.code
+			if found[i].Severity == "" {
+				found[i].Severity = deploy.Refuse
+			}
+		}
+		slices.SortStableFunc(found, func(a, b deploy.Finding) int { return strings.Compare(a.Object, b.Object) })
+		all = append(all, found...)
+	}
+	return slices.DeleteFunc(all, func(f deploy.Finding) bool { return s.accepted(f.Accept) })
+}
+
+// accepted says whether the configuration lets a finding pass by this word.
+func (s *snapshot) accepted(word string) bool {
+	return word != "" && slices.Contains(s.spec.Accept, word)
+}
+
+// trySwap asks the server by doing it: every pair that exists is swapped in a
+// transaction that is then rolled back. nil means that it would work, or that there
+// is nothing to try. A conflict with somebody else's change says nothing and is tried
+// again.
+func (w *Warehouse) trySwap(ctx context.Context, s *snapshot) (*refusal, error) {
+	var statements []string
+	for _, p := range s.spec.Schemas {
+		if s.paired(deploy.KindSchema, p.Live, p.Deploy) {
+			statements = append(statements, "ALTER SCHEMA "+w.dialect.schema(s.spec.Database, p.Live)+" SWAP WITH "+quoteIdent(p.Deploy))
+		}
+	}
+	for _, p := range s.spec.Clusters {
+		if s.paired(deploy.KindCluster, p.Live, p.Deploy) {
+			statements = append(statements, "ALTER CLUSTER "+quoteIdent(p.Live)+" SWAP WITH "+quoteIdent(p.Deploy))
+		}
+	}
+	if len(statements) == 0 {
+		return nil, nil
+	}
+	for range snapshotTries {
+		p, err := w.Prepare(ctx, statements)
+		if err == nil {
+			return nil, p.Rollback(ctx)
+		}
+		if errors.Is(err, deploy.ErrConflict) {
+			continue
+		}
+		if pgErr := answered(err); pgErr != nil {
+			return &refusal{pgErr}, nil
+		}
+		return nil, err
+	}
+	return nil, nil // others change the catalog all the time; promotion has its own retries
+}
+
+// paired says that both names exist and are different things.
+func (s *snapshot) paired(kind deploy.Kind, live, deployed string) bool {
+	a, okA := s.ids[nameKey{kind, live}]
+	b, okB := s.ids[nameKey{kind, deployed}]
+	return okA && okB && a != b
+}
+
+// ForeignFindings is P19: sessions by role that no hold protects, because they did
+// not come through this proxy. It takes what Foreign returned.
+func ForeignFindings(foreign map[string]int) []deploy.Finding {
+	return foreignFindings(foreign)
+}

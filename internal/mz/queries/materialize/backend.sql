@@ -1,0 +1,5 @@
+-- Whether a session with this connection id exists, and of which role.
+-- $1 connection id. The numbers are used again after a session's end.
+SELECT (r.name = current_user)::text
+FROM mz_internal.mz_sessions s LEFT JOIN mz_catalog.mz_roles r ON r.id = s.role_id
+WHERE s.connection_id::text = $1
