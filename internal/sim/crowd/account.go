@@ -28,9 +28,12 @@ type Account struct {
 	Backwards int `json:"backwards"`
 	// LostByKill counts connections lost while the proxy was known to be dead.
 	LostByKill int `json:"lost_by_kill"`
-	Sessions   int `json:"sessions"`
-	SeenOld    int `json:"seen_old"`
-	SeenNew    int `json:"seen_new"`
+	// Injected counts errors that carry the message the driver of the rollout made
+	// the server fail with; they are the fault shown, not the proxy's.
+	Injected int `json:"injected_errors"`
+	Sessions int `json:"sessions"`
+	SeenOld  int `json:"seen_old"`
+	SeenNew  int `json:"seen_new"`
 	// Examples holds the first few faults in words.
 	Examples []string `json:"examples,omitempty"`
 }
@@ -68,6 +71,7 @@ type failure struct {
 	asked      time.Time
 	what       string
 	connection bool // the connection was refused or lost
+	injected   bool // it carries Options.Fault
 	version    Version
 }
 
@@ -83,6 +87,10 @@ func (a *Account) check(c *client, v *verdicts) {
 			a.LostByKill++
 			continue
 		}
+		if f.injected {
+			a.Injected++
+			continue
+		}
 		a.ClientErrors++
 		a.arm(f.version, v.versionAt(f.at)).ClientErrors++
 		a.example("client %d (%s): %s", c.id, c.mode, f.what)
@@ -91,8 +99,8 @@ func (a *Account) check(c *client, v *verdicts) {
 }
 
 func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32]answer) {
-	a.Exchanges++
 	tally := a.arm(n.version, v.versionAt(n.answered))
+	a.Exchanges++
 	tally.Exchanges++
 	switch n.version {
 	case Old:

@@ -167,6 +167,7 @@ func (c *client) fail(asked time.Time, err error) {
 	var pg *pgconn.PgError
 	lost := errors.As(err, &connect) || errors.As(err, &network) || !errors.As(err, &pg)
 	c.failures = append(c.failures, failure{at: now, asked: asked, version: c.last, connection: lost,
-		what: fmt.Sprintf("%s after the start: %v", c.since(now), err)})
+		injected: pg != nil && c.opts.Fault != "" && pg.Message == c.opts.Fault,
+		what:     fmt.Sprintf("%s after the start: %v", c.since(now), err)})
 	c.counts.errors.Add(1)
 }

@@ -19,6 +19,8 @@ type Options struct {
 	// Think is the mean pause between two exchanges of a client. Default 40ms.
 	Think    time.Duration
 	Timeline *Timeline
+	// Fault is the message of errors that are made on purpose; "" when none are.
+	Fault string
 	// CanaryOpen tells clients that ask for the canary by name whether there is one.
 	CanaryOpen func() bool
 }

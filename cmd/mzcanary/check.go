@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mzcanary/internal/admin"
+	"mzcanary/internal/app"
+)
+
+func (p *program) check() *cobra.Command {
+	var offline bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check configuration, connection, privileges and pairs",
+		Long: `Reads the configuration, connects as the control role and prints every finding with its remedy, all of them at once.
+Nothing is changed. Exit code 3 when a finding would refuse a rollout.
+
+` + exitHelp,
+		Example: "  mzcanary check -c deploy.yaml\n  mzcanary check --offline\n  mzcanary check -d shop --output json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := p.load()
+			if err != nil {
+				return err
+			}
+			if offline {
+				return p.checkedOffline(len(cfg.Deployments))
+			}
+			checked, err := app.Check(cmd.Context(), cfg, p.deployment, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			if err := p.printChecked(checked); err != nil {
+				return err
+			}
+			if checked.Refused() {
+				return exit{exitRefused}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&offline, "offline", false, "only the configuration, without connecting")
+	return cmd
+}
+
+func (p *program) checkedOffline(deployments int) error {
+	if p.output == "json" {
+		return p.json(map[string]any{"configuration": "ok", "deployments": deployments})
+	}
+	_, err := fmt.Fprintf(p.out, "configuration: ok, %s\n", count(deployments, "deployment"))
+	return err
+}
+
+func (p *program) printChecked(c *app.Checked) error {
+	if p.output == "json" {
+		return p.json(c)
+	}
+	fmt.Fprintf(p.out, "server: %s %s\n", c.Server.Kind, c.Server.Version)
+	for _, d := range c.Deployments {
+		fmt.Fprintf(p.out, "deployment %s: %s (plan: %s)\n", d.Name, count(len(d.Findings), "finding"), d.Plan)
+		p.printFindings(p.out, d.Findings)
+	}
+	return nil
+}
+
+func (p *program) printFindings(w io.Writer, findings []admin.Finding) {
+	for _, f := range findings {
+		fmt.Fprintf(w, "  %s %-6s %s: %s\n", f.Code, f.Severity, f.Object, f.Sentence)
+		for _, sql := range f.Remedy {
+			fmt.Fprintf(w, "      %s\n", strings.TrimSuffix(sql, ";")+";")
+		}
+		if f.Accept != "" {
+			fmt.Fprintf(w, "      or accept it: accept: [%q]\n", f.Accept)
+		}
+	}
+}
+
+// count writes "1 session", "3 sessions".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

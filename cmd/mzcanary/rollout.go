@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mzcanary/config"
+	"mzcanary/internal/admin"
+	"mzcanary/internal/app"
+)
+
+func (p *program) rollout() *cobra.Command {
+	cmd := &cobra.Command{Use: "rollout", Short: "Start, watch and steer a rollout", Args: cobra.NoArgs,
+		Long: "A rollout goes preflight → hydrating → ramping → promoting → window → draining → cleaning → done.\n\n" + exitHelp,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(p.rolloutStart(), p.rolloutStatus(), p.rolloutHistory())
+	for _, v := range []struct{ verb, short, example string }{
+		{"pause", "Stand still; the weight stays", "mzcanary rollout pause --reason 'incident elsewhere'"},
+		{"resume", "Go on after a pause", "mzcanary rollout resume"},
+		{"approve", "Let the step that waits for a person go on", "mzcanary rollout approve --reason 'tests passed'"},
+		{"promote", "Go on to the swap now; without a safe verdict only with --force --reason", "mzcanary rollout promote --force --reason 'hotfix'"},
+		{"rollback", "Before the swap: weight 0, no DDL. In the window after it: swap back", "mzcanary rollout rollback --reason 'wrong totals'"},
+		{"abort", "Give the rollout up", "mzcanary rollout abort"},
+		{"retry", "After a block: look at the ids again and go on", "mzcanary rollout retry"},
+		{"cleanup", "End the rollback window and drop the old version", "mzcanary rollout cleanup"},
+	} {
+		cmd.AddCommand(p.rolloutVerb(v.verb, v.short, v.example))
+	}
+	return cmd
+}
+
+func (p *program) rolloutVerb(verb, short, example string) *cobra.Command {
+	var req admin.Request
+	cmd := &cobra.Command{Use: verb, Short: short, Example: "  " + example, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			name, err := p.one(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			req.Who = who()
+			s, err := c.Do(cmd.Context(), name, admin.Verb(verb), req)
+			if err != nil {
+				return err
+			}
+			return p.printStatus(s)
+		}}
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the record")
+	cmd.Flags().StringVar(&req.Rollout, "rollout", "", "only if this rollout `id` is the running one")
+	cmd.Flags().BoolVar(&req.Force, "force", false, "without the evidence that is asked for; needs --reason")
+	return cmd
+}
+
+func (p *program) rolloutStart() *cobra.Command {
+	var planName, wait string
+	var dry bool
+	req := admin.StartRequest{}
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "Start a rollout of what stands under the deploy names",
+		Long: `Starts with preflight and goes through the plan. --wait returns at the promotion, --wait=done after cleanup, both
+with the exit code of the outcome. --dry-run prints the steps and the exact SQL, and does nothing.
+
+` + exitHelp,
+		Example: "  mzcanary rollout start --wait\n  mzcanary rollout start --plan canary-10-5m --wait=done --output json\n  mzcanary rollout start --dry-run",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if wait != "" && wait != "promoted" && wait != "done" {
+				return fmt.Errorf("--wait takes promoted or done, not %q", wait)
+			}
+			ctx := cmd.Context()
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			name, err := p.one(ctx, c)
+			if err != nil {
+				return err
+			}
+			if planName != "" {
+				if req.Plan, err = planFor(ctx, c, name, planName); err != nil {
+					return err
+				}
+			}
+			if dry {
+				plan, err := c.DryRun(ctx, name, req.Plan)
+				if err != nil {
+					return err
+				}
+				return p.printDryRun(plan)
+			}
+			req.Who = who()
+			s, err := c.Start(ctx, name, req)
+			if err != nil {
+				return err
+			}
+			if wait == "" {
+				return p.printStatus(s)
+			}
+			return p.waitFor(ctx, c, name, s.Rollout, admin.Until(wait))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&planName, "plan", "", "preset or `file` with steps, instead of the configured plan")
+	f.StringVar(&wait, "wait", "", "wait for `promoted` (also when no value is given) or done")
+	f.Lookup("wait").NoOptDefVal = "promoted"
+	f.BoolVar(&dry, "dry-run", false, "print steps and SQL, do nothing")
+	f.StringVar(&req.Reason, "reason", "", "why, for the record")
+	f.BoolVar(&req.TakeOver, "take-over", false, "take the pair over from another rollout's marks")
+	return cmd
+}
+
+// planFor puts the steps of a preset or file into the plan the deployment is
+// configured with, so that its policies stay in force.
+func planFor(ctx context.Context, c *admin.Client, deployment, name string) (*admin.Plan, error) {
+	steps, err := config.ResolvePlan(name)
+	if err != nil {
+		return nil, err
+	}
+	configured, err := c.DryRun(ctx, deployment, nil)
+	if err != nil {
+		return nil, err
+	}
+	plan := app.WithSteps(configured.Plan, steps)
+	return &plan, nil
+}
+
+func (p *program) waitFor(ctx context.Context, c *admin.Client, name, rollout string, until admin.Until) error {
+	if p.output == "text" {
+		watching, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); p.follow(watching, c, name) }()
+		defer func() { stop(); <-done }()
+	}
+	s, code, err := c.Wait(ctx, name, rollout, until)
+	if err != nil {
+		return err
+	}
+	if err := p.printStatus(s); err != nil {
+		return err
+	}
+	return exit{code}
+}
+
+// follow prints a line whenever the phase or the step changes, until the
+// context ends. A lost connection ends it too: the wait itself reports that.
+func (p *program) follow(ctx context.Context, c *admin.Client, name string) {
+	last, since := "", uint64(0)
+	for ctx.Err() == nil {
+		s, err := c.Changed(ctx, name, since)
+		if err != nil {
+			return
+		}
+		since = s.Revision
+		if line := headline(s); line != last {
+			last = line
+			fmt.Fprintln(p.err, line)
+		}
+	}
+}
+
+func (p *program) rolloutStatus() *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{Use: "status", Short: "Where a rollout stands", Args: cobra.NoArgs,
+		Example: "  mzcanary rollout status\n  mzcanary rollout status --watch\n  mzcanary rollout status --output json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			name, err := p.one(ctx, c)
+			if err != nil {
+				return err
+			}
+			s, err := c.Status(ctx, name)
+			for err == nil {
+				if err = p.printStatus(s); err != nil || !watch {
+					return err
+				}
+				s, err = c.Changed(ctx, name, s.Revision)
+			}
+			return err
+		}}
+	cmd.Flags().BoolVar(&watch, "watch", false, "print again whenever something changes")
+	return cmd
+}
+
+func (p *program) rolloutHistory() *cobra.Command {
+	return &cobra.Command{Use: "history", Short: "Rollouts that are over, newest first", Args: cobra.NoArgs,
+		Example: "  mzcanary rollout history",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			name, err := p.one(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			records, err := c.History(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			if p.output == "json" {
+				return p.json(records)
+			}
+			for _, r := range records {
+				fmt.Fprintf(p.out, "%s  %s  %-11s %s  by %s: %s\n", r.Started.Local().Format(time.DateTime), r.Rollout, r.Phase,
+					r.Ended.Sub(r.Started).Round(time.Second), r.Who, r.End)
+			}
+			return nil
+		}}
+}

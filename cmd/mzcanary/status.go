@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"mzcanary/internal/admin"
+)
+
+// headline is a status in one line.
+func headline(s admin.Status) string {
+	line := s.Deployment + ": " + string(s.Phase)
+	if s.Under != "" && s.Under != s.Phase {
+		line += " in " + string(s.Under)
+	}
+	if s.Step != nil {
+		line += fmt.Sprintf(", step %d of %d: %s", s.Step.I, s.Step.N, s.Step.What)
+	}
+	if s.Stop != nil {
+		line += ": " + s.Stop.Reason
+	} else if s.Sentence != "" {
+		line += ". " + s.Sentence
+	}
+	return line
+}
+
+func (p *program) printShares(s admin.Status) {
+	fmt.Fprintf(p.out, "%s: wanted %s on the canary, sessions %s, exchanges %s; stable is %s (%s), canary is %s (%s), %d unmanaged\n",
+		s.Deployment, s.Weight, share(s.SessionShare), share(s.ExchangeShare),
+		s.StableIs, count(s.Sessions[0], "session"), s.CanaryIs, count(s.Sessions[1], "session"), s.Unmanaged)
+}
+
+// share prints a measured share; a negative one means there was nobody to count.
+func share(f float64) string {
+	if f < 0 {
+		return "none yet"
+	}
+	return fmt.Sprintf("%.1f%%", f*100)
+}
+
+func (p *program) printStatus(s admin.Status) error {
+	if p.output == "json" {
+		return p.json(s)
+	}
+	fmt.Fprintln(p.out, headline(s))
+	if s.Rollout != "" {
+		fmt.Fprintf(p.out, "  rollout %s, plan %s, started %s by %s\n", s.Rollout, s.Plan, s.Started.Local().Format(time.DateTime), s.Who)
+	}
+	fmt.Fprint(p.out, "  ")
+	p.printShares(s)
+	fmt.Fprintf(p.out, "  %-7s %12s %12s %8s\n", "arm", "exchanges", "units", "bad")
+	for i, arm := range []string{"stable", "canary"} {
+		fmt.Fprintf(p.out, "  %-7s %12d %12d %8d\n", arm, s.ArmExchanges[i], s.ArmUnits[i], s.ArmBad[i])
+	}
+	if s.Ready != nil {
+		fmt.Fprintf(p.out, "  readiness: %d/%d hydrated, %d of %d good samples: %s\n", s.Ready.Hydrated, s.Ready.Total, s.Ready.Good, s.Ready.Of, s.Ready.Why)
+	}
+	if s.Judgement != nil {
+		fmt.Fprintf(p.out, "  judge: %s. %s\n", s.Judgement.Verdict, s.Judgement.Sentence)
+	}
+	p.printSwap(s)
+	p.printFindings(p.out, s.Findings)
+	for _, list := range []struct {
+		name string
+		who  []string
+	}{{"in the way", whoIs(s.Stragglers)}, {"streaming", whoIs(s.Streaming)}} {
+		for _, line := range list.who {
+			fmt.Fprintf(p.out, "  %s: %s\n", list.name, line)
+		}
+	}
+	if s.Stop != nil {
+		fmt.Fprintf(p.out, "  %s since %s, waits for %s: %s\n  next: %s\n", s.Stop.Kind, s.Stop.Since.Local().Format(time.TimeOnly), s.Stop.Owner, s.Stop.Reason, s.Stop.Next)
+		for _, c := range s.Stop.Diff {
+			fmt.Fprintf(p.out, "    %s %s: was %s, is %s\n", c.Kind, c.Name, orNothing(c.Was), orNothing(c.Is))
+		}
+	}
+	for _, problem := range []string{s.JournalProblem, s.Recovering} {
+		if problem != "" {
+			fmt.Fprintf(p.out, "  %s\n", problem)
+		}
+	}
+	return nil
+}
+
+func (p *program) printSwap(s admin.Status) {
+	if s.Swap != nil && s.Swap.Tries > 0 {
+		fmt.Fprintf(p.out, "  swap: %d tries, %d conflicts, %d of %d attempts that held sessions", s.Swap.Tries, s.Swap.Conflicts, s.Swap.Attempts, s.Swap.Of)
+		if r := s.Swap.Record; r != nil {
+			fmt.Fprintf(p.out, "; stall p50 %s p99 %s max %s", ms(r.Stall.P50), ms(r.Stall.P99), ms(r.Stall.Max))
+		}
+		fmt.Fprintln(p.out)
+	}
+	if a := s.After; a != nil {
+		fmt.Fprintf(p.out, "  after the swap: window %s of %s, drained %s of %s, %s still on the old version, %d of %d dropped\n",
+			a.Observed.Round(time.Second), a.Of, a.Drained.Round(time.Second), a.DrainFor, count(len(a.Old), "session"), a.Dropped, len(a.Drops))
+	}
+}
+
+func ms(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
+
+func orNothing(id string) string {
+	if id == "" {
+		return "nothing"
+	}
+	return id
+}
+
+func (p *program) printDryRun(d admin.DryRun) error {
+	if p.output == "json" {
+		return p.json(d)
+	}
+	fmt.Fprintf(p.out, "deployment %s, plan %s\n  %s\n", d.Deployment, d.Plan.Name, strings.Join(d.Steps, "\n  "))
+	for _, part := range []struct {
+		name string
+		sql  []string
+	}{{"promote", d.Promote}, {"swap back", d.SwapBack}, {"cleanup", d.Cleanup}} {
+		fmt.Fprintf(p.out, "%s:\n", part.name)
+		for _, sql := range part.sql {
+			fmt.Fprintf(p.out, "  %s;\n", strings.TrimSuffix(sql, ";"))
+		}
+	}
+	for _, n := range d.Notes {
+		fmt.Fprintln(p.out, n)
+	}
+	return nil
+}

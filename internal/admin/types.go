@@ -1,0 +1,36 @@
+package admin
+
+import (
+	"mzcanary/deploy"
+	"mzcanary/proxy"
+	"mzcanary/router"
+)
+
+// The words of the API, for those who only speak to it: a command knows the
+// client and nothing behind it.
+type (
+	Status       = deploy.Status
+	Finding      = deploy.Finding
+	Refusal      = deploy.Refusal
+	Request      = deploy.Request
+	StartRequest = deploy.StartRequest
+	DryRun       = deploy.DryRun
+	Plan         = deploy.Plan
+	PlanStep     = deploy.PlanStep
+	Record       = deploy.Record
+	Verb         = deploy.Verb
+	Phase        = deploy.Phase
+	Until        = deploy.Until
+	SessionInfo  = proxy.SessionInfo
+	Straggler    = deploy.SessionInfo
+	Weight       = router.Weight
+)
+
+// ParseWeight reads a weight such as "20%".
+func ParseWeight(s string) (Weight, error) { return router.ParseWeight(s) }
+
+// Phases lists every phase with its sentence.
+func Phases() []deploy.PhaseInfo { return deploy.Phases() }
+
+// Verbs is the published table of what every verb does in every phase.
+func Verbs() []deploy.VerbRow { return deploy.VerbTable() }
