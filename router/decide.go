@@ -57,12 +57,21 @@ type Decision struct {
 	Fixed Fixed
 	// Arm is the arm a fixed session is on, or the one chosen at login for keep.
 	Arm Arm
-	// Swaps is the deployment's count of swaps at login.
+	// Weight is the weight under which Arm was chosen, for keep.
+	Weight Weight
+	// Salt and Swaps are the deployment's at login: the rollout and the version that
+	// the decision was made for.
+	Salt  uint64
 	Swaps uint64
 }
 
 // Managed reports whether the session belongs to a deployment.
 func (d *Decision) Managed() bool { return d.Deployment != "" }
+
+// Counted reports whether the weight decides the session's arm. Only then may what
+// happens to it be evidence: pinned and fixed sessions and units without a key are
+// outside the statistics.
+func (d *Decision) Counted() bool { return d.Managed() && d.Fixed == NotFixed && d.Key != "" }
 
 // NoCanaryError refuses a session that asked for an arm that does not exist.
 type NoCanaryError struct {
@@ -87,13 +96,14 @@ func (s *Snapshot) Decide(l Login) (Decision, error) {
 		return dec, nil
 	}
 	dec.Deployment = d.Name
-	dec.Swaps = d.Swaps
+	dec.Salt, dec.Swaps = d.Salt, d.Swaps
 	dec.Key = d.key(l)
 	if err := d.fix(&dec, l); err != nil {
 		return Decision{}, err
 	}
-	if dec.Fixed == NotFixed {
-		dec.Arm = PickAt(Hash(d.Salt, dec.Key), d.weight())
+	if dec.Counted() {
+		dec.Weight = d.weight()
+		dec.Arm = PickAt(Hash(d.Salt, dec.Key), dec.Weight)
 	}
 	return dec, nil
 }
@@ -115,7 +125,7 @@ func (s *Snapshot) belongs(l Login) (*Deployment, Decision) {
 	}
 	switch {
 	case found == nil:
-		return nil, Decision{Base: l.Settings, Reason: "its settings carry no live name of any deployment (" + l.Settings.String() + ")"}
+		return nil, Decision{Base: l.Settings, Reason: s.whyNone(l)}
 	case at.live() && at.deploy():
 		return nil, Decision{Base: l.Settings, Reason: "its settings mix live and deploy names of " + found.Name}
 	case at.deploy():
@@ -126,6 +136,16 @@ func (s *Snapshot) belongs(l Login) (*Deployment, Decision) {
 		return found, Decision{Base: l.Settings, Fixed: FixedByCluster, Arm: Stable, Reason: "only its cluster is live in " + found.Name + "; it reads by qualified names and stays on stable"}
 	}
 	return found, Decision{Base: l.Settings, Reason: "its settings carry live names of " + found.Name}
+}
+
+// whyNone says why a session belongs to no deployment.
+func (s *Snapshot) whyNone(l Login) string {
+	for i := range s.Deployments {
+		if d := &s.Deployments[i]; d.Database != l.Database && d.MapsNames(l.Settings) {
+			return fmt.Sprintf("its settings carry names of %s, but it is connected to database %s and not to %s", d.Name, QuoteIdent(l.Database), QuoteIdent(d.Database))
+		}
+	}
+	return "its settings carry no live name of any deployment (" + l.Settings.String() + ")"
 }
 
 // match counts the names of one deployment in a session's settings.
@@ -243,7 +263,10 @@ func (d *Deployment) weight() Weight {
 func (d *Deployment) Arm(dec *Decision) Arm {
 	switch dec.Fixed {
 	case FixedByNames:
-		return Canary // Target knows what its names mean after a swap
+		if dec.Swaps != d.Swaps {
+			return Stable // the version it came for is production, or was taken back
+		}
+		return Canary
 	case FixedByPin, FixedByOption:
 		if d.Canary == CanaryClosed {
 			return Stable
@@ -255,10 +278,36 @@ func (d *Deployment) Arm(dec *Decision) Arm {
 	if d.Canary == CanaryClosed || dec.Key == "" {
 		return Stable
 	}
-	if d.Keep && dec.Swaps == d.Swaps {
-		return dec.Arm
+	if d.Keep {
+		return d.kept(dec)
 	}
 	return PickAt(Hash(d.Salt, dec.Key), d.Weight)
+}
+
+// kept is the arm of a session that keeps it for life. It was chosen for one
+// rollout of one version; in any other the session is one that was there before,
+// and those stay on stable.
+func (d *Deployment) kept(dec *Decision) Arm {
+	if dec.Salt == d.Salt && dec.Swaps == d.Swaps {
+		return dec.Arm
+	}
+	return Stable
+}
+
+// Share is the weight under which the session's arm was chosen, which is the
+// probability that equal versions find it on the canary: the weight in force, or
+// the one at login for a session that keeps its arm. It is 0 where the arm was
+// certain. It allocates nothing.
+func (d *Deployment) Share(dec *Decision) Weight {
+	switch {
+	case !dec.Counted():
+		return 0
+	case !d.Keep || d.Canary == CanaryClosed:
+		return d.weight()
+	case dec.Salt == d.Salt && dec.Swaps == d.Swaps:
+		return dec.Weight
+	}
+	return 0
 }
 
 // Target is what an arm means for a session at this moment: its own settings

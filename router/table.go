@@ -125,7 +125,8 @@ func NewTable(deployments []Deployment) *Table {
 func (t *Table) Load() *Snapshot { return t.current.Load() }
 
 // Update publishes a copy of the named deployment changed by f and returns the
-// new epoch. It reports false when there is no such deployment.
+// new epoch. It reports false when there is no such deployment. The copy shares its
+// slices with the snapshot before: f replaces them, it does not change elements.
 func (t *Table) Update(name string, f func(*Deployment)) (uint64, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
