@@ -1,8 +1,13 @@
 package sim
 
 import (
+	"cmp"
 	"regexp"
+	"strings"
+	"sync"
 	"time"
+
+	"mzcanary/internal/sim/sql"
 )
 
 // CommitCut says when a connection is cut at COMMIT.
@@ -16,7 +21,7 @@ const (
 )
 
 // SelectFault makes reads fail. Schema and Object are looked up once, when the fault is set, and held by id: the fault
-// follows contents through a swap.
+// follows contents through a swap, and hits whatever reads them, through views too.
 type SelectFault struct {
 	// Schema ("prod_deploy" or "materialize.prod_deploy") hits every object in it now or later; Object
 	// ("prod_deploy.answer") hits one. Exactly one of them is set.
@@ -30,65 +35,194 @@ type SelectFault struct {
 }
 
 // Faults changes how the server misbehaves, while it runs. Safe for concurrent use.
-type Faults struct{ s *Server }
+type Faults struct {
+	s  *Server
+	mu sync.Mutex
+
+	raceCommits int
+	cuts        int
+	cutWhen     CommitCut
+	delays      []delay
+	selects     []*boundSelectFault
+	loginCode   string
+	loginText   string
+	readOnly    bool
+}
+
+type delay struct {
+	pattern *regexp.Regexp
+	d       time.Duration
+}
+
+// boundSelectFault is a SelectFault whose name has become an id.
+type boundSelectFault struct {
+	SelectFault
+	schemaID, objectID string
+	seen               int
+}
+
+// defaultScope is where names given to Faults are looked up.
+var defaultScope = scope{database: "materialize", path: []string{"public"}}
 
 // FailDDLCommits makes the next n COMMITs of DDL transactions fail with 40001.
-func (f *Faults) FailDDLCommits(n int) {}
+func (f *Faults) FailDDLCommits(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.raceCommits = n
+}
 
 // CutAtCommit cuts the connection at the next n COMMITs of DDL transactions.
-func (f *Faults) CutAtCommit(n int, when CommitCut) {}
+func (f *Faults) CutAtCommit(n int, when CommitCut) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cuts, f.cutWhen = n, when
+}
+
+// takeCommit uses up what is planned for one COMMIT of a DDL transaction.
+func (f *Faults) takeCommit() (race bool, cut CommitCut) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.raceCommits > 0 {
+		f.raceCommits--
+		return true, 0
+	}
+	if f.cuts > 0 {
+		f.cuts--
+		return false, f.cutWhen
+	}
+	return false, 0
+}
 
 // Delay makes every statement whose text matches wait for d before it is executed, until ClearDelays.
-func (f *Faults) Delay(pattern *regexp.Regexp, d time.Duration) {}
+func (f *Faults) Delay(pattern *regexp.Regexp, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delays = append(f.delays, delay{pattern, d})
+}
 
 // ClearDelays ends all delays; statements already waiting wait on.
-func (f *Faults) ClearDelays() {}
+func (f *Faults) ClearDelays() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delays = nil
+}
+
+func (f *Faults) delayOf(text string) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var sum time.Duration
+	for _, d := range f.delays {
+		if d.pattern.MatchString(text) {
+			sum += d.d
+		}
+	}
+	return sum
+}
 
 // FailSelects adds a failure of reads. The error says which name is unknown.
-func (f *Faults) FailSelects(fault SelectFault) error { return nil }
+func (f *Faults) FailSelects(fault SelectFault) error {
+	b := &boundSelectFault{SelectFault: fault}
+	b.Code = cmp.Or(b.Code, "XX000")
+	b.Message = cmp.Or(b.Message, "Evaluation error: division by zero")
+	c := f.s.catalog.Load()
+	if fault.Schema != "" {
+		s, err := c.lookupSchema(defaultScope, strings.Split(fault.Schema, "."))
+		if err != nil {
+			return err
+		}
+		b.schemaID = s.id
+	} else {
+		o, err := c.lookup(defaultScope, strings.Split(fault.Object, "."))
+		if err != nil {
+			return err
+		}
+		b.objectID = o.id
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.selects = append(f.selects, b)
+	return nil
+}
 
 // ClearSelectFaults ends all failures of reads.
-func (f *Faults) ClearSelectFaults() {}
+func (f *Faults) ClearSelectFaults() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.selects = nil
+}
 
-// LoseHydration makes every dataflow of the cluster report hydrated=false until RestoreHydration. With block its
-// reads wait, as they do on a server that has only this replica.
-func (f *Faults) LoseHydration(cluster string, block bool) error { return nil }
+// selectError draws whether a read of these objects fails now.
+func (f *Faults) selectError(c *catalog, reads map[string]bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, b := range f.selects {
+		if !b.matches(c, reads) {
+			continue
+		}
+		b.seen++
+		hit := b.Every > 0 && b.seen%b.Every == 0
+		if b.Every == 0 {
+			hit = float64(f.s.random()>>11)/(1<<53) < b.Share
+		}
+		if hit {
+			return &sql.Error{Code: b.Code, Message: b.Message}
+		}
+	}
+	return nil
+}
 
-// RestoreHydration ends LoseHydration.
-func (f *Faults) RestoreHydration(cluster string) error { return nil }
-
-// SetLag sets the lag reported for every dataflow of the cluster (negative: NULL, "not readable"; zero: none).
-func (f *Faults) SetLag(cluster string, lag time.Duration) error { return nil }
-
-// SetObjectLag is SetLag for one object ("prod.total").
-func (f *Faults) SetObjectLag(object string, lag time.Duration) error { return nil }
-
-// StopReplica makes a replica ("r1") report offline with a reason; its hydration rows stay as they were (stale),
-// and reads wait when no other replica of the cluster is online. StartReplica ends it.
-func (f *Faults) StopReplica(cluster, replica, reason string) error { return nil }
-
-// StartReplica ends StopReplica and HangReplica.
-func (f *Faults) StartReplica(cluster, replica string) error { return nil }
-
-// HangReplica makes a replica hang: it still reports online and hydrated, but reads on it never answer, and its lag
-// grows.
-func (f *Faults) HangReplica(cluster, replica string) error { return nil }
-
-// AddOOM adds n rows "offline, oom-killed" to the replica's history, all of now.
-func (f *Faults) AddOOM(cluster, replica string, n int) error { return nil }
-
-// SetLatency makes every read on the cluster take d longer (zero: ends it).
-func (f *Faults) SetLatency(cluster string, d time.Duration) error { return nil }
+func (b *boundSelectFault) matches(c *catalog, reads map[string]bool) bool {
+	if b.objectID != "" {
+		return reads[b.objectID]
+	}
+	for id := range reads {
+		if o := c.objects[id]; o != nil && o.schema == b.schemaID {
+			return true
+		}
+	}
+	return false
+}
 
 // RefuseLogins answers every login with this FATAL error; an empty code ends it.
-func (f *Faults) RefuseLogins(code, message string) {}
+func (f *Faults) RefuseLogins(code, message string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.loginCode, f.loginText = code, message
+}
+
+func (f *Faults) loginError() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.loginCode == "" {
+		return nil
+	}
+	return failf(f.loginCode, "%s", f.loginText)
+}
 
 // SetReadOnly makes writes and DDL fail with 25006, as a server that waits for its promotion does.
-func (f *Faults) SetReadOnly(on bool) {}
+func (f *Faults) SetReadOnly(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readOnly = on
+}
 
-// HangCatalogReads makes reads of system relations wait until it is switched off.
-func (f *Faults) HangCatalogReads(on bool) {}
+func (f *Faults) writable() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readOnly {
+		return failf("25006", "cannot write in read-only mode")
+	}
+	return nil
+}
 
 // Restart cuts every connection at once, as the end of the process would. The catalog, its ids and the data stay;
 // open transactions are gone.
-func (f *Faults) Restart() {}
+func (f *Faults) Restart() {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	for c := range f.s.conns {
+		c.Close()
+	}
+	f.s.started = f.s.now()
+	f.s.o.Log.Info("simulated server restarted", "connections", len(f.s.conns))
+}

@@ -53,4 +53,6 @@ type Options struct {
 	Superusers []string
 	// AllowSystemLogin lets mz_system and mz_support log in on the external listener too.
 	AllowSystemLogin bool
+	// OnChange is told of every published catalog change, in order; it must not block.
+	OnChange func(Change)
 }
