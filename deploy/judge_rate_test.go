@@ -55,7 +55,7 @@ func TestRateBounds(t *testing.T) {
 	}
 }
 
-// How much traffic the proof takes: some 2,500 exchanges on each arm at 0.1 %, and
+// How much traffic the proof takes: some 2,300 exchanges on each arm at 0.1 %, and
 // very much where half a percentage point is little beside the rate itself.
 func TestProofByRateTakesReasonableTraffic(t *testing.T) {
 	cfg := JudgeConfig{}.withDefaults()
