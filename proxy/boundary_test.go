@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// run plays a script to a tracker that is logged in. Words, in order:
+// play plays a script to a tracker that is logged in. Words, in order:
 //
 //	>Q >P …  the client sends a message; >Q; holds several statements, >Q:fetch
 //	         and >P:fetch begin with FETCH, >P:named has a named statement
@@ -14,7 +14,7 @@ import (
 //	         CopyFail, <N! is the notice of a SUBSCRIBE
 //	=phase   what the tracker must say now; =!reason for untrackable
 //	owed:2   how many ReadyForQuery must be owed now
-func run(t *testing.T, traits Traits, script string) *Tracker {
+func play(t *testing.T, traits Traits, script string) *Tracker {
 	t.Helper()
 	tracker := NewTracker(traits)
 	tracker.Server(ServerMessage{Type: 'Z', Status: 'I'})
@@ -80,11 +80,11 @@ var (
 	onOld      = refTraits["materialize-old"]
 )
 
-// scripts runs several, named.
-func scripts(t *testing.T, traits Traits, all map[string]string) {
+// playAll plays several, named.
+func playAll(t *testing.T, traits Traits, all map[string]string) {
 	t.Helper()
 	for name, script := range all {
-		t.Run(name, func(t *testing.T) { run(t, traits, script) })
+		t.Run(name, func(t *testing.T) { play(t, traits, script) })
 	}
 }
 
@@ -105,12 +105,12 @@ func TestLogin(t *testing.T) {
 	if got := tracker.State(); got.Phase != PhaseBusy || got.Owed != 1 {
 		t.Fatalf("a query behind the login is owed its answer: %+v", got)
 	}
-	run(t, onPostgres, "=boundary >p =!password_outside_login")
-	run(t, onPostgres, "<R =!unexpected_answer")
+	play(t, onPostgres, "=boundary >p =!password_outside_login")
+	play(t, onPostgres, "<R =!unexpected_answer")
 }
 
 func TestM1PipelineOfSeveralSyncs(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"queries":  ">Q >Q >Q owed:3 <T <D <C <Z =busy <T <C <Z =busy <C <Z =boundary",
 		"batches":  ">P >B >E >S >B >E >S owed:2 <1 <2 <C <Z =busy owed:1 <2 <D <C <Z =boundary owed:0",
 		"trailing": ">P >B >E >S >D <1 <2 <C <Z =busy <T =busy >S <Z =boundary",
@@ -119,7 +119,7 @@ func TestM1PipelineOfSeveralSyncs(t *testing.T) {
 }
 
 func TestM2FlushWithoutSync(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"described": ">P >D >H <1 <t <T =busy >B >E >S <2 <D <C <Z =boundary",
 		"alone":     ">H =boundary",
 		"executed":  ">P >B >E >H <1 <2 <D <C =busy >S =busy <Z =boundary",
@@ -127,7 +127,7 @@ func TestM2FlushWithoutSync(t *testing.T) {
 }
 
 func TestM3ErrorDiscardsUntilSync(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"query discarded":     ">P >Q >S owed:2 <E owed:1 <Z =boundary",
 		"query sent later":    ">P <E =busy >Q owed:0 =busy >F >P >E >S owed:1 <Z =boundary",
 		"second batch lives":  ">P >B >E >S >P >S <1 <E =busy <Z =busy <1 <Z =boundary",
@@ -139,7 +139,7 @@ func TestM3ErrorDiscardsUntilSync(t *testing.T) {
 }
 
 func TestM4QueryInsideUnsyncedBatch(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"savepoint":            ">P >D >Q >P >B >E >S owed:2 <1 <n <C <Z =busy <1 <2 <C <Z =boundary",
 		"ends the batch":       ">P >Q <1 <C <Z =boundary",
 		"error in the query":   ">P >Q >S <1 <E <Z =busy <Z =boundary",
@@ -148,11 +148,11 @@ func TestM4QueryInsideUnsyncedBatch(t *testing.T) {
 }
 
 func TestM5ErrorWithoutSync(t *testing.T) {
-	run(t, onPostgres, ">P <E =busy owed:0 >S =busy owed:1 <Z =boundary")
+	play(t, onPostgres, ">P <E =busy owed:0 >S =busy owed:1 <Z =boundary")
 }
 
 func TestM6CopyInSimple(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"done":               ">Q <G =copy_in >d >d >c =copy_in <C <Z =boundary",
 		"error before done":  ">Q <G >d <E <Z =boundary >d >d >c =boundary >Q =busy <C <Z =boundary",
 		"error after done":   ">Q <G >d >c <E <Z =boundary",
@@ -167,7 +167,7 @@ func TestM6CopyInSimple(t *testing.T) {
 }
 
 func TestM7CopyInExtended(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"sync swallowed":              ">P >B >E >S <1 <2 <G =copy_in owed:0 >d >c >S owed:1 <C =busy <Z =boundary",
 		"sync in answer":              ">P >B >E >H <1 <2 <G >S >d >c =copy_in <C =busy >S <Z =boundary",
 		"no early sync":               ">P >B >E >H <1 <2 <G >d >c >S <C <Z =boundary",
@@ -183,27 +183,27 @@ func TestM7CopyInExtended(t *testing.T) {
 		"several copies in one batch": ">P >B >E >d >c >B >E >d >c >S <1 <2 <G <C <2 <G <C <Z =boundary",
 	})
 	t.Run("materialize reads all first", func(t *testing.T) {
-		run(t, onNew, ">P >B >E >S <1 <2 <G >d >c >S <E =busy <Z =boundary")
-		run(t, onOld, ">P >B >E >S <1 <2 <G >d >c >S <E =busy <Z =boundary")
+		play(t, onNew, ">P >B >E >S <1 <2 <G >d >c >S <E =busy <Z =boundary")
+		play(t, onOld, ">P >B >E >S <1 <2 <G >d >c >S <E =busy <Z =boundary")
 	})
 }
 
 func TestM8StrayCopyMessages(t *testing.T) {
 	optimistic := ">Q >d >d >c owed:1 <E <Z "
-	run(t, onPostgres, optimistic+"=boundary >Q <C <Z =boundary")
-	run(t, onNew, optimistic+"=boundary")
+	play(t, onPostgres, optimistic+"=boundary >Q <C <Z =boundary")
+	play(t, onNew, optimistic+"=boundary")
 	// Before 26.33 the server discards everything until a Sync.
-	run(t, onOld, optimistic+"=busy >Q owed:0 >S owed:1 <Z =boundary")
-	run(t, onOld, ">Q >d >c >Q >S >Q owed:4 <E <Z owed:2 =busy <Z <C <Z =boundary")
-	run(t, Traits{}, optimistic+"=!stray_copy_data")
-	run(t, Traits{}, ">Q >d >c <G <C <Z =boundary")
+	play(t, onOld, optimistic+"=busy >Q owed:0 >S owed:1 <Z =boundary")
+	play(t, onOld, ">Q >d >c >Q >S >Q owed:4 <E <Z owed:2 =busy <Z <C <Z =boundary")
+	play(t, Traits{}, optimistic+"=!stray_copy_data")
+	play(t, Traits{}, ">Q >d >c <G <C <Z =boundary")
 	extended := ">P >B >E >S >d >c >S <1 <2 <E <Z "
-	run(t, onPostgres, extended+"<Z =boundary")
-	run(t, onOld, extended+"<Z =boundary")
+	play(t, onPostgres, extended+"<Z =boundary")
+	play(t, onOld, extended+"<Z =boundary")
 }
 
 func TestM9CopyOutAndSubscribeStream(t *testing.T) {
-	scripts(t, onNew, map[string]string{
+	playAll(t, onNew, map[string]string{
 		"copy out":              ">Q =busy <H =streaming <d <d =streaming <c <C =busy <Z =boundary",
 		"rows":                  ">Q <T =busy <D =streaming <C =busy <Z =boundary",
 		"silent subscribe":      ">Q <T =busy <N! =streaming <E <Z =boundary",
@@ -222,7 +222,7 @@ func TestM9CopyOutAndSubscribeStream(t *testing.T) {
 
 func TestCursorTransactionStreams(t *testing.T) {
 	open := ">Q <C:BEGIN <ZT >Q <C:DECLARE_CURSOR <ZT "
-	scripts(t, onNew, map[string]string{
+	playAll(t, onNew, map[string]string{
 		"not fetched":     open + "=transaction >Q:fetch <T =busy",
 		"fetched":         open + ">Q:fetch <T <D <C:FETCH_1 <ZT =streaming",
 		"in the next":     open + ">Q:fetch <C:FETCH_0 <ZT =streaming >Q:fetch =busy <T =streaming <D <C:FETCH_1 <ZT =streaming",
@@ -239,14 +239,14 @@ func TestCursorTransactionStreams(t *testing.T) {
 	})
 }
 
-func TestM10CopyBothIsNotTracked(t *testing.T) { run(t, onPostgres, ">Q <W =!copy_both") }
+func TestM10CopyBothIsNotTracked(t *testing.T) { play(t, onPostgres, ">Q <W =!copy_both") }
 
 func TestM11CopyFail(t *testing.T) {
-	run(t, onPostgres, ">Q <G >f =copy_in <E:copyfail =busy <Z =boundary")
+	play(t, onPostgres, ">Q <G >f =copy_in <E:copyfail =busy <Z =boundary")
 }
 
 func TestM12AsynchronousMessages(t *testing.T) {
-	scripts(t, onPostgres, map[string]string{
+	playAll(t, onPostgres, map[string]string{
 		"idle":        "<N <S <A =boundary",
 		"in a query":  ">Q <N <T <S <D <A <C <N <Z =boundary",
 		"in a batch":  ">P >B >E >S <N <1 <S <2 <A <C <Z =boundary",
@@ -256,50 +256,50 @@ func TestM12AsynchronousMessages(t *testing.T) {
 }
 
 func TestM14M18MultiStatementQuery(t *testing.T) {
-	run(t, onPostgres, ">Q; owed:1 <C <T <D <C <H <d <c <C <G >d >c <C <Z =boundary")
-	run(t, onPostgres, ">Q <I <Z =boundary")
+	play(t, onPostgres, ">Q; owed:1 <C <T <D <C <H <d <c <C <G >d >c <C <Z =boundary")
+	play(t, onPostgres, ">Q <I <Z =boundary")
 }
 
 func TestM15UnknownMessages(t *testing.T) {
-	run(t, onPostgres, ">y =!unknown_client_message")
-	run(t, onPostgres, "<y =!unknown_server_message")
-	run(t, onPostgres, ">Q <m =!unknown_server_message")
-	run(t, onPostgres, "<Z =!ready_not_owed")
-	run(t, onPostgres, "<D =!unexpected_answer")
-	run(t, onPostgres, "<E =!unexpected_answer")
-	run(t, onPostgres, ">Q <Z =!ready_not_owed")
-	run(t, onPostgres, ">P >S <Z =!ready_not_owed")
-	run(t, onPostgres, ">Q <1 =!unexpected_answer")
-	run(t, onPostgres, ">Q <C <Zx =!unknown_status")
-	run(t, onPostgres, ">F <C =!unexpected_answer")
-	run(t, onPostgres, ">S <C =!unexpected_answer")
+	play(t, onPostgres, ">y =!unknown_client_message")
+	play(t, onPostgres, "<y =!unknown_server_message")
+	play(t, onPostgres, ">Q <m =!unknown_server_message")
+	play(t, onPostgres, "<Z =!ready_not_owed")
+	play(t, onPostgres, "<D =!unexpected_answer")
+	play(t, onPostgres, "<E =!unexpected_answer")
+	play(t, onPostgres, ">Q <Z =!ready_not_owed")
+	play(t, onPostgres, ">P >S <Z =!ready_not_owed")
+	play(t, onPostgres, ">Q <1 =!unexpected_answer")
+	play(t, onPostgres, ">Q <C <Zx =!unknown_status")
+	play(t, onPostgres, ">F <C =!unexpected_answer")
+	play(t, onPostgres, ">S <C =!unexpected_answer")
 }
 
-func TestM16ErrorWithoutCode(t *testing.T) { run(t, onPostgres, ">Q <E <Z =boundary") }
+func TestM16ErrorWithoutCode(t *testing.T) { play(t, onPostgres, ">Q <E <Z =boundary") }
 
 func TestM17FunctionCall(t *testing.T) {
-	run(t, onPostgres, ">F owed:1 =busy <V =busy <Z =boundary")
-	run(t, onPostgres, ">F <E <Z =boundary")
-	run(t, onPostgres, ">P >F >S <1 <V <Z <Z =boundary")
+	play(t, onPostgres, ">F owed:1 =busy <V =busy <Z =boundary")
+	play(t, onPostgres, ">F <E <Z =boundary")
+	play(t, onPostgres, ">P >F >S <1 <V <Z <Z =boundary")
 }
 
 func TestM19TransactionStatus(t *testing.T) {
-	run(t, onPostgres, ">Q <C:BEGIN <ZT =transaction >Q <E <ZE =transaction >Q <C:ROLLBACK <Z =boundary")
+	play(t, onPostgres, ">Q <C:BEGIN <ZT =transaction >Q <E <ZE =transaction >Q <C:ROLLBACK <Z =boundary")
 }
 
 func TestM20Terminate(t *testing.T) {
-	run(t, onPostgres, ">X =closing")
-	run(t, onPostgres, ">Q >X <T <D <C <Z =closing")
-	run(t, onPostgres, ">P <E >X =closing")
+	play(t, onPostgres, ">X =closing")
+	play(t, onPostgres, ">Q >X <T <D <C <Z =closing")
+	play(t, onPostgres, ">P <E >X =closing")
 }
 
 func TestE1FatalEnds(t *testing.T) {
-	run(t, onPostgres, "<E! =closing")
-	run(t, onPostgres, ">Q <E! =closing")
+	play(t, onPostgres, "<E! =closing")
+	play(t, onPostgres, ">Q <E! =closing")
 }
 
 func TestM21PartialMessages(t *testing.T) {
-	tracker := run(t, onPostgres, "=boundary")
+	tracker := play(t, onPostgres, "=boundary")
 	for _, part := range []func(bool){tracker.ClientPartial, tracker.ServerPartial} {
 		part(true)
 		if s := tracker.State(); s.Phase != PhaseBusy || !s.Partial || tracker.AtBoundary() {
@@ -324,7 +324,7 @@ func TestDescribedOnly(t *testing.T) {
 		">P >D >S <E <Z >S <Z =boundary":                       false,
 		">P >D >S <1 <t <n <Z >P >D >S <1 <t <T <Z =boundary ": true,
 	} {
-		if got := run(t, onPostgres, script).State().DescribedOnly; got != want {
+		if got := play(t, onPostgres, script).State().DescribedOnly; got != want {
 			t.Errorf("%s: %v", script, got)
 		}
 	}
@@ -339,7 +339,7 @@ func TestNamedStatements(t *testing.T) {
 		">P:named >S <1 <Z >Q >P:named >S <C:DISCARD_ALL": true,
 		">Q <C:PREPARE <Z":                                true,
 	} {
-		if got := run(t, onPostgres, script).State().Named; got != want {
+		if got := play(t, onPostgres, script).State().Named; got != want {
 			t.Errorf("%s: %v", script, got)
 		}
 	}
@@ -356,7 +356,7 @@ func TestOwes(t *testing.T) {
 		{">Q <G", ""},
 		{">Q <G >c", "QFS"},
 	} {
-		tracker, got := run(t, onPostgres, c.script), ""
+		tracker, got := play(t, onPostgres, c.script), ""
 		for _, kind := range []byte("QFSPBDECHdcfX") {
 			if tracker.Owes(kind) {
 				got += string(kind)

@@ -31,13 +31,13 @@ func (c Certainty) String() string {
 	return "unknown"
 }
 
-// told says which of the values were reported.
-type told uint8
-
-const (
-	toldCluster told = 1 << iota
-	toldPath
-)
+// held is one of the two values.
+type held struct {
+	value   string // as last reported or injected
+	seen    bool
+	touched bool // reported since the last transaction's end
+	certain Certainty
+}
 
 // Have is what is known about the cluster and search_path that a session has,
 // from what the server said. It is pure, and sees the server's messages in
@@ -45,40 +45,39 @@ const (
 type Have struct {
 	Traits Traits
 
-	cluster, path         string // as last reported or injected
-	clusterSeen, pathSeen bool
-	certain               Certainty
+	cluster, path held
 
 	loggedIn bool
-	inTxn    bool // status T or E
-	touched  told // reported since the last transaction's end
+	inTxn    bool // inside an explicit transaction
 	failed   bool // an error since the last ReadyForQuery
-	lost     bool // something that may have changed the values in silence
 	byClient bool // the client caused a change; see ClientSet
 }
 
 // Parameter takes a ParameterStatus. It keeps copies.
 func (h *Have) Parameter(name, value []byte) {
-	var known *string
-	var which told
+	var v *held
 	switch string(name) {
 	case "cluster":
-		known, which, h.clusterSeen = &h.cluster, toldCluster, true
+		v = &h.cluster
 	case "search_path":
-		known, which, h.pathSeen = &h.path, toldPath, true
+		v = &h.path
 	default:
 		return
 	}
-	if *known != string(value) {
-		*known = string(value)
+	if v.value != string(value) {
+		v.value = string(value)
 	}
-	if h.loggedIn {
-		h.touched |= which
-		h.byClient = true
-		if h.certain == HaveKnown && !h.Traits.ReportsAll {
-			h.certain = HaveProvisional
-		}
+	v.seen = true
+	if !h.loggedIn {
+		return
 	}
+	h.byClient = true
+	if h.Traits.ReportsAll {
+		v.certain = HaveKnown
+		return
+	}
+	v.touched = true
+	v.certain = min(v.certain, HaveProvisional)
 }
 
 // Tag takes the tag of a CommandComplete.
@@ -87,19 +86,30 @@ func (h *Have) Tag(tag Tag) {
 		return // whatever changes is told before ReadyForQuery
 	}
 	switch tag {
+	case TagBegin:
+		h.inTxn = true
+	case TagCommit:
+		if h.inTxn { // what comes behind it in the same Query is another transaction
+			h.settle()
+			h.inTxn = false
+		}
 	case TagDiscardAll, TagReset:
-		h.lost, h.byClient = true, true
+		h.byClient = true
+		h.Forget()
 	case TagRollback:
-		// It takes back what was set in the transaction, and only that. What it
-		// restores is reported, but by 26.4 not in every case.
-		h.lost = h.lost || h.touched != 0
+		// It takes back what was set in the transaction, and only that; what it
+		// restores is reported, which is not relied upon.
+		for _, v := range h.both() {
+			if v.touched {
+				v.certain, v.touched = HaveUnknown, false
+			}
+		}
+		h.inTxn = false
 	case TagSet, TagProcedure:
 		if !h.Traits.ReportsPath {
-			h.lost, h.byClient = true, true
+			h.byClient = true
+			h.Forget()
 		}
-	}
-	if h.lost {
-		h.certain = HaveUnknown
 	}
 }
 
@@ -108,36 +118,35 @@ func (h *Have) Failed() { h.failed = true }
 
 // Ready takes a ReadyForQuery.
 func (h *Have) Ready(status byte) {
-	defer func() { h.failed, h.inTxn = false, status != 'I' }()
-	if !h.loggedIn {
+	switch {
+	case !h.loggedIn:
 		h.loggedIn = true
-		h.touched, h.byClient = 0, false
-		if h.pathSeen && (h.clusterSeen || !h.Traits.Materialize) {
-			h.certain = HaveKnown
+		for _, v := range h.both() {
+			if v.seen {
+				v.certain = HaveKnown
+			}
 		}
-		return
+	case status == 'I': // inside a transaction nothing is proven
+		h.settle()
 	}
-	if h.Traits.ReportsAll || status != 'I' {
-		if h.Traits.ReportsAll {
-			h.touched = 0
-		}
-		return // inside a transaction nothing is proven
-	}
-	if h.touched != 0 && !h.lost {
-		h.certain = h.proven()
-	}
-	h.touched, h.lost = 0, false
+	h.failed, h.inTxn = false, status != 'I'
 }
 
-// proven judges values reported in the transaction that has just ended.
+// settle is called at the end of a transaction.
+func (h *Have) settle() {
+	for _, v := range h.both() {
+		if v.touched {
+			v.certain, v.touched = h.proven(), false
+		}
+	}
+}
+
+// proven judges a value reported in the transaction that has just ended.
 func (h *Have) proven() Certainty {
 	switch {
-	case h.certain == HaveUnknown && h.touched != h.values():
-		return HaveUnknown // one report does not prove the other value
-	case h.Traits.ReportsEnd:
-		return HaveKnown
-	case h.inTxn:
-		// An explicit transaction tells at its end what it takes back.
+	case h.Traits.ReportsEnd, h.inTxn:
+		// The end of the transaction told what it took back. Of an explicit one
+		// it always does.
 		return HaveKnown
 	case h.failed:
 		return HaveUnknown
@@ -147,37 +156,41 @@ func (h *Have) proven() Certainty {
 	}
 }
 
-// values are those that a session on this server has.
-func (h *Have) values() told {
-	if h.Traits.Materialize {
-		return toldCluster | toldPath
+func (h *Have) both() [2]*held { return [2]*held{&h.cluster, &h.path} }
+
+// Injected takes the outcome of a unit that set what is given here, or of a
+// question that the server answered with it.
+func (h *Have) Injected(values router.Settings) {
+	h.cluster = held{value: values.Cluster, seen: h.cluster.seen || values.Cluster != "", certain: HaveKnown}
+	h.path = held{value: router.FormatPath(values.Path), seen: true, certain: HaveKnown}
+	h.byClient = false
+}
+
+// Forget says that the values are not known any more.
+func (h *Have) Forget() {
+	for _, v := range h.both() {
+		v.certain, v.touched = HaveUnknown, false
 	}
-	return toldPath
 }
 
-// Injected takes the outcome of a unit that set what is given here.
-func (h *Have) Injected(want router.Settings) {
-	h.cluster, h.path = want.Cluster, router.FormatPath(want.Path)
-	h.clusterSeen, h.pathSeen = h.clusterSeen || want.Cluster != "", true
-	h.certain = HaveKnown
-	h.touched, h.lost, h.byClient = 0, false, false
+// Certain tells how sure the values are: as sure as the less sure of them.
+func (h *Have) Certain() Certainty {
+	if !h.Traits.Materialize {
+		return h.path.certain
+	}
+	return min(h.cluster.certain, h.path.certain)
 }
-
-// Forget says that the values are not known any more: an injection ended in a
-// way that proves nothing.
-func (h *Have) Forget() { h.certain = HaveUnknown }
-
-// Certain tells how sure the values are.
-func (h *Have) Certain() Certainty { return h.certain }
 
 // Values gives the values last seen, as names; ok is false when the path was
 // never seen or cannot be read.
 func (h *Have) Values() (s router.Settings, ok bool) {
-	if !h.pathSeen {
-		return router.Settings{Cluster: h.cluster}, false
+	s.Cluster = h.cluster.value
+	if !h.path.seen {
+		return s, false
 	}
-	path, err := router.ParsePath(h.path)
-	return router.Settings{Cluster: h.cluster, Path: path}, err == nil
+	path, err := router.ParsePath(h.path.value)
+	s.Path = path
+	return s, err == nil
 }
 
 // ClientSet tells, once, that the client itself changed one of the values or

@@ -28,18 +28,18 @@ func (m said) String() string {
 	return string(m.Type) + suffix
 }
 
-func one(kind byte) said { return said{ClientMessage: ClientMessage{Type: kind}} }
+func said1(kind byte) said { return said{ClientMessage: ClientMessage{Type: kind}} }
 
 var (
-	sQ      = one('Q')
-	sP      = one('P')
-	sE      = one('E')
-	sS      = one('S')
-	sH      = one('H')
-	sF      = one('F')
-	sd      = one('d')
-	sc      = one('c')
-	sf      = one('f')
+	sQ      = said1('Q')
+	sP      = said1('P')
+	sE      = said1('E')
+	sS      = said1('S')
+	sH      = said1('H')
+	sF      = said1('F')
+	sd      = said1('d')
+	sc      = said1('c')
+	sf      = said1('f')
 	sQcopy  = said{ClientMessage: ClientMessage{Type: 'Q'}, copies: true}
 	sEcopy  = said{ClientMessage: ClientMessage{Type: 'E'}, copies: true}
 	sBegin  = said{ClientMessage: ClientMessage{Type: 'Q'}, begins: true}
@@ -50,9 +50,9 @@ var (
 type choice uint8
 
 const (
-	succeed choice = iota
-	fail
-	failLate // answers CopyInResponse and fails before it reads any data
+	accept choice = iota
+	refuse
+	refuseLate // answers CopyInResponse and fails before it reads any data
 )
 
 // refTraits are the three kinds of server.
@@ -75,30 +75,30 @@ type refServer struct {
 func (s *refServer) choices(m said) []choice {
 	switch {
 	case s.dead, s.skip:
-		return []choice{succeed}
+		return []choice{accept}
 	case s.copy != 0:
 		if m.Type == 'd' && !s.traits.CopyReadsAll || m.Type == 'c' {
-			return []choice{succeed, fail}
+			return []choice{accept, refuse}
 		}
-		return []choice{succeed}
+		return []choice{accept}
 	}
 	switch m.Type {
 	case 'Q', 'E':
 		if m.copies && !s.traits.CopyReadsAll {
-			return []choice{succeed, fail, failLate}
+			return []choice{accept, refuse, refuseLate}
 		}
-		return []choice{succeed, fail}
+		return []choice{accept, refuse}
 	case 'P', 'F':
-		return []choice{succeed, fail}
+		return []choice{accept, refuse}
 	case 'S':
 		if s.open { // there is something to commit
-			return []choice{succeed, fail}
+			return []choice{accept, refuse}
 		}
 	}
-	return []choice{succeed}
+	return []choice{accept}
 }
 
-func out(kinds ...byte) []ServerMessage {
+func answers(kinds ...byte) []ServerMessage {
 	messages := make([]ServerMessage, len(kinds))
 	for i, k := range kinds {
 		messages[i].Type = k
@@ -140,13 +140,13 @@ func (s *refServer) read(m said, c choice) []ServerMessage {
 		return s.query(m, c)
 	case 'F':
 		s.open = false
-		if c == fail {
+		if c == refuse {
 			return []ServerMessage{s.error(), s.ready()}
 		}
-		return append(out('V'), s.ready())
+		return append(answers('V'), s.ready())
 	case 'S':
 		s.open = false
-		if c == fail {
+		if c == refuse {
 			return []ServerMessage{s.error(), s.ready()}
 		}
 		return []ServerMessage{s.ready()}
@@ -161,7 +161,7 @@ func (s *refServer) read(m said, c choice) []ServerMessage {
 }
 
 func (s *refServer) query(m said, c choice) []ServerMessage {
-	if c == fail || s.status == 'E' && !m.ends {
+	if c == refuse || s.status == 'E' && !m.ends {
 		return []ServerMessage{s.error(), s.ready()}
 	}
 	switch {
@@ -173,31 +173,31 @@ func (s *refServer) query(m said, c choice) []ServerMessage {
 		return []ServerMessage{{Type: 'C', Tag: TagCommit}, s.ready()}
 	case m.copies:
 		s.copy = 'Q'
-		if c == failLate {
-			return append(out('G'), s.copyError(false)...)
+		if c == refuseLate {
+			return append(answers('G'), s.copyError(false)...)
 		}
-		return out('G')
+		return answers('G')
 	}
-	return append(out('T', 'D', 'C'), s.ready())
+	return append(answers('T', 'D', 'C'), s.ready())
 }
 
 func (s *refServer) extended(m said, c choice) []ServerMessage {
 	s.open = true
-	if c == fail || s.status == 'E' {
+	if c == refuse || s.status == 'E' {
 		s.skip = true
 		return []ServerMessage{s.error()}
 	}
 	switch {
 	case m.Type == 'P':
-		return out('1')
+		return answers('1')
 	case m.copies:
 		s.copy = 'E'
-		if c == failLate {
-			return append(out('G'), s.copyError(false)...)
+		if c == refuseLate {
+			return append(answers('G'), s.copyError(false)...)
 		}
-		return out('G')
+		return answers('G')
 	}
-	return out('D', 'C')
+	return answers('D', 'C')
 }
 
 func (s *refServer) copyError(byClient bool) []ServerMessage {
@@ -215,22 +215,22 @@ func (s *refServer) copyError(byClient bool) []ServerMessage {
 func (s *refServer) readCopy(m said, c choice) []ServerMessage {
 	switch m.Type {
 	case 'd':
-		if c == fail {
+		if c == refuse {
 			return s.copyError(false)
 		}
 	case 'S', 'H':
 	case 'f':
 		return s.copyError(true)
 	case 'c':
-		if c == fail {
+		if c == refuse {
 			return s.copyError(false)
 		}
 		simple := s.copy == 'Q'
 		s.copy = 0
 		if simple {
-			return append(out('C'), s.ready())
+			return append(answers('C'), s.ready())
 		}
-		return out('C')
+		return answers('C')
 	default:
 		s.dead = true // PostgreSQL: FATAL, protocol synchronisation lost
 		return []ServerMessage{{Type: 'E', Fatal: true}}
@@ -296,7 +296,7 @@ func (w *world) serve(c choice) {
 	m := w.inbox[0]
 	w.inbox = w.inbox[1:]
 	w.outbox = append(w.outbox, w.server.read(m, c)...)
-	if c != succeed {
+	if c != accept {
 		w.tell(fmt.Sprintf("(%v fails %d)", m, c))
 	}
 }
@@ -312,7 +312,7 @@ func (w *world) deliver() {
 func (w *world) inert() bool {
 	server := w.server
 	for _, m := range w.inbox {
-		if len(server.choices(m)) > 1 || len(server.read(m, succeed)) > 0 {
+		if len(server.choices(m)) > 1 || len(server.read(m, accept)) > 0 {
 			return false
 		}
 	}
