@@ -188,6 +188,7 @@ func (w *Warehouse) pgConfig() (*pgconn.Config, error) {
 	cfg.TLSConfig, cfg.Fallbacks = w.cfg.TLS, nil
 	cfg.ConnectTimeout = w.cfg.DialTimeout
 	cfg.DialFunc = w.dial
+	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // Dial resolves
 	cfg.RuntimeParams = map[string]string{"application_name": "mzcanary"}
 	cfg.RequireAuth, cfg.SSLCertMode, cfg.KerberosSpn, cfg.KerberosSrvName = "", "allow", "", ""
 	return cfg, nil

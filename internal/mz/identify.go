@@ -162,28 +162,29 @@ func (w *Warehouse) insist(ctx context.Context, database string, ref deploy.Ref)
 	return false, nil
 }
 
-// named prints a ref for a statement: kind keyword and quoted name. Objects need the
-// type of their item.
-func (w *Warehouse) named(ctx context.Context, database string, ref deploy.Ref) (string, error) {
-	switch ref.Kind {
-	case deploy.KindSchema:
-		return "SCHEMA " + w.dialect.schema(database, ref.Name), nil
-	case deploy.KindCluster:
-		if w.dialect.postgres() {
-			return "", fmt.Errorf("%w: cluster %s on PostgreSQL", ErrUnsupported, ref.Name)
-		}
-		return "CLUSTER " + quoteIdent(ref.Name), nil
-	case deploy.KindObject:
+// named prints a ref for a statement: its keyword and its quoted name. Only for an
+// object whose type is not recorded the catalog is asked.
+func (w *Warehouse) named(ctx context.Context, database string, ref deploy.Ref) (keyword, name string, err error) {
+	switch {
+	case ref.Kind == deploy.KindSchema:
+		return "SCHEMA", w.dialect.schema(database, ref.Name), nil
+	case w.dialect.postgres():
+		return "", "", fmt.Errorf("%w: %s %s on PostgreSQL", ErrUnsupported, ref.Kind, ref.Name)
+	case ref.Kind == deploy.KindCluster:
+		return "CLUSTER", quoteIdent(ref.Name), nil
+	case ref.Kind != deploy.KindObject:
+		return "", "", fmt.Errorf("%w: kind %q", ErrUnsupported, ref.Kind)
+	}
+	if ref.Type == "" {
 		items, err := w.itemsOf(ctx, database)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
-		it, ok := items[ref.Name]
-		if !ok {
-			return "", fmt.Errorf("%w: object %s is gone", deploy.ErrChanged, ref.Name)
+		if ref.Type = items[ref.Name].kind; ref.Type == "" {
+			return "", "", fmt.Errorf("%w: object %s is gone", deploy.ErrChanged, ref.Name)
 		}
-		return strings.ToUpper(strings.ReplaceAll(it.kind, "-", " ")) + " " +
-			quoteIdent(database) + "." + quoteIdent(it.schema) + "." + quoteIdent(it.name), nil
 	}
-	return "", fmt.Errorf("%w: kind %q", ErrUnsupported, ref.Kind)
+	schema, bare, _ := strings.Cut(ref.Name, ".")
+	return strings.ToUpper(strings.ReplaceAll(ref.Type, "-", " ")),
+		quoteIdent(database) + "." + quoteIdent(schema) + "." + quoteIdent(bare), nil
 }

@@ -160,7 +160,7 @@ func (w *Warehouse) comment(ctx context.Context, database string, ref deploy.Ref
 	if was == want {
 		return nil
 	}
-	name, err := w.named(ctx, database, ref)
+	keyword, name, err := w.named(ctx, database, ref)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (w *Warehouse) comment(ctx context.Context, database string, ref deploy.Ref
 	if want != "" {
 		text = quoteText(want)
 	}
-	return w.change(ctx, "COMMENT ON "+name+" IS "+text, "COMMENT")
+	return w.change(ctx, "COMMENT ON "+keyword+" "+name+" IS "+text, "COMMENT")
 }
 
 // Marks finds marks on the names of the deployment's pairs and on everything named as
