@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"mzcanary/internal/wire"
+)
+
+const (
+	// cancelSlots bounds the cancels that are forwarded at the same time.
+	cancelSlots = 64
+	// cancelTime is how long one may take from its arrival to the server's answer,
+	// which is the end of that connection.
+	cancelTime = 10 * time.Second
+	// cancelSettle is how long the next statement waits for that answer, so that a
+	// late cancel does not hit it.
+	cancelSettle = 100 * time.Millisecond
+)
+
+// canceller forwards cancels to the server, a bounded number at a time.
+type canceller struct {
+	slots chan struct{}
+}
+
+func newCanceller() *canceller {
+	return &canceller{slots: make(chan struct{}, cancelSlots)}
+}
+
+// cancelRequest takes a CancelRequest. A wrong key is ignored, as servers do.
+func (p *Proxy) cancelRequest(key wire.CancelKey) {
+	s := p.reg.find(key)
+	if s == nil {
+		p.count.cancels.unknown.Add(1)
+		return
+	}
+	s.mu.Lock()
+	waits := s.waiting && s.attn&attnLogin == 0 && s.track.owed == 0 && !s.track.unsynced() && s.track.status == 'I'
+	if waits {
+		// To its client the message at the gate is running.
+		s.attn |= attnDrop
+		s.wakeClient()
+	}
+	s.mu.Unlock()
+	if waits {
+		p.count.cancels.held.Add(1)
+		return
+	}
+	p.forwardCancel(s)
+}
+
+// outstanding: the server works for the client. Under mu.
+func (s *session) outstanding() bool {
+	return s.attn&(attnLogin|attnUnit) == 0 && (s.track.owed > 0 || s.track.unsynced() || s.track.copying || s.track.reason != ReasonNone)
+}
+
+// forwardCancel tells the server to cancel what the session runs, if it still
+// runs something when the connection for it stands: a late cancel must not hit
+// the next statement, nor what the proxy injects.
+func (p *Proxy) forwardCancel(s *session) {
+	ctx, done := context.WithTimeout(p.ctx, cancelTime)
+	defer done()
+	select {
+	case p.cancels.slots <- struct{}{}:
+		defer func() { <-p.cancels.slots }()
+	case <-ctx.Done():
+		p.count.cancels.failed.Add(1)
+		return
+	}
+	s.mu.Lock()
+	wanted := s.outstanding() && s.backend.Secret != nil
+	s.mu.Unlock()
+	if !wanted {
+		p.count.cancels.idle.Add(1)
+		return
+	}
+	conn, err := p.cfg.DialCancel(ctx)
+	if err != nil {
+		p.count.cancels.failed.Add(1)
+		p.log.Warn("a cancel could not be forwarded", "session", s.id, "error", err)
+		return
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	s.mu.Lock()
+	if !s.outstanding() {
+		s.mu.Unlock()
+		p.count.cancels.idle.Add(1)
+		return
+	}
+	s.cancelling++
+	s.attn |= attnCancel
+	generation, key := s.cancelGen, s.backend
+	s.mu.Unlock()
+
+	if _, err := conn.Write(wire.AppendCancel(nil, key)); err == nil {
+		_, _ = io.Copy(io.Discard, conn) // the server closes when it has acted
+		p.count.cancels.forwarded.Add(1)
+	} else {
+		p.count.cancels.failed.Add(1)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancelGen == generation {
+		if s.cancelling--; s.cancelling == 0 {
+			s.attn &^= attnCancel
+		}
+		s.wakeClient()
+	}
+}
+
+// forgetCancels stops waiting for cancels that the server does not answer.
+func (s *session) forgetCancels() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancelGen++
+	s.cancelling = 0
+	s.attn &^= attnCancel
+}

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"mzcanary/internal/wire"
+)
+
+// verdict is what the gate says about the next message of the client.
+//
+//	go on ── wait for wake ── held ── behind a cancel ── inject first ── dropped ── ended
+type verdict uint8
+
+const (
+	pass       verdict = iota
+	waitWake           // an answer, a unit or the login must come first
+	waitHeld           // the gate is closed
+	waitCancel         // a cancel is on its way: it must not hit this message
+	inject             // have is not want: the caller writes a unit first
+	drop               // the client cancelled it while it waited
+	stop               // the session is being ended
+)
+
+// admit says how many bytes of p, which the client has sent, may be written to
+// the server now, and what stands in the way of the rest. It counts what it
+// admits, so the caller must write it. A message begun is always let through to
+// its end.
+func (s *session) admit(p []byte) (n int, v verdict, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = false
+	if s.track.Full() {
+		s.attn |= attnFull
+	}
+	fast := s.attn == 0 && (s.fleet == nil || s.epoch == s.p.table.Load().Epoch)
+	for n < len(p) {
+		if !fast && !s.fromClient.Partial() {
+			if v = s.mayGo(p[n]); v != pass {
+				break
+			}
+		}
+		k, step, err := s.fromClient.Next(p[n:])
+		n += k
+		if err != nil {
+			return 0, stop, err
+		}
+		if step.Start && s.began == 0 {
+			s.begin(step.Type)
+		}
+		if step.End {
+			s.clientMessage(&step)
+			if s.terminated {
+				break // nothing behind Terminate counts
+			}
+			if s.attn&attnReset != 0 {
+				fast = false
+			}
+		}
+	}
+	s.track.ClientPartial(s.fromClient.Partial())
+	s.bytesIn += uint64(n)
+	s.writing.Store(n > 0)
+	if v == waitWake || v == waitHeld || v == waitCancel {
+		s.waiting = true
+	}
+	if s.hold != nil {
+		s.settleHold()
+	}
+	return n, v, nil
+}
+
+// clientMessage counts a whole message that is let through.
+func (s *session) clientMessage(step *wire.Step) {
+	s.track.Client(ReadClient(*step))
+	switch step.Type {
+	case 'X':
+		s.terminated = true
+	case 'Q', 'P':
+		s.stmtKind = step.Type
+		s.stmtLen = uint8(copy(s.statement[:], step.Body))
+		if step.Type == 'Q' && s.fleet != nil && !s.want.Equal(s.decision.Base) && wire.IsReset(step.Body) {
+			// What is pipelined behind it must not run on what it restores.
+			s.attn |= attnReset
+		}
+	}
+}
+
+// mayGo is the gate: may a message of this type, the next one, be written to
+// the server now? Called at a message's beginning only.
+func (s *session) mayGo(kind byte) verdict {
+	switch {
+	case s.attn&attnEnd != 0:
+		return stop
+	case s.attn&attnLogin != 0:
+		if kind == 'p' || kind == 'X' {
+			return pass
+		}
+		return waitWake
+	case s.attn&attnDrop != 0:
+		s.attn &^= attnDrop
+		return drop
+	case s.attn&attnUnit != 0:
+		return waitWake
+	case kind == 'X':
+		return pass
+	case s.attn&attnFull != 0:
+		if s.track.Full() {
+			return waitWake
+		}
+		s.attn &^= attnFull
+	}
+	if s.track.AtBoundary() {
+		return s.mayLeaveBoundary()
+	}
+	if s.attn&(attnHold|attnMove|attnReset) == 0 || s.track.owed == 0 || s.track.copying || s.track.reason != ReasonNone {
+		return pass
+	}
+	switch kind {
+	case 'd', 'c', 'f':
+		return pass
+	}
+	// A pipeliner never comes to rest by itself: one message that owes a
+	// ReadyForQuery is on its way, the next waits for the answer.
+	return waitWake
+}
+
+// mayLeaveBoundary: the session is at rest and the next message would begin an
+// exchange.
+func (s *session) mayLeaveBoundary() verdict {
+	if s.attn&attnHold != 0 {
+		if s.waitSince == 0 {
+			s.waitSince = s.p.now()
+		}
+		return waitHeld
+	}
+	if s.cancelling > 0 {
+		return waitCancel
+	}
+	s.refresh()
+	if s.attn&attnMove != 0 {
+		return inject
+	}
+	if s.waitSince != 0 {
+		s.heldMessageGoes()
+	}
+	return pass
+}
+
+// atRest tells whether a unit may be injected now: the session is at a
+// boundary, nobody writes to the server, and nothing else is under way. Under mu.
+func (s *session) atRest() bool {
+	return s.attn&(attnLogin|attnHold|attnUnit|attnEnd) == 0 && s.cancelling == 0 && !s.writing.Load() && s.track.AtBoundary()
+}

@@ -1,0 +1,293 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"mzcanary/internal/armstats"
+	"mzcanary/internal/wire"
+	"mzcanary/router"
+)
+
+// ServerKind is what stands behind the proxy.
+type ServerKind uint8
+
+// The kinds of server.
+const (
+	Materialize ServerKind = iota // cluster and search_path, both reported by the server
+	Postgres                      // search_path only, reported from version 18 on
+)
+
+func (k ServerKind) grammar() wire.Grammar {
+	if k == Postgres {
+		return wire.GrammarPostgres
+	}
+	return wire.GrammarMaterialize
+}
+
+// Limits bounds what clients can take. Zero values mean no limit, except for
+// Startup.
+type Limits struct {
+	MaxSessions int           // connections past their start-up packet
+	PerUser     int           // of them, per user name
+	Startup     time.Duration // from accept to the first ReadyForQuery; 0 means 30 s
+}
+
+// ClientSet says what happens to a managed session that sets cluster or
+// search_path by itself.
+type ClientSet uint8
+
+// The rules.
+const (
+	// MapClientSet: live names of its own deployment become what the session asked
+	// for and are mapped to its arm; other names release it.
+	MapClientSet ClientSet = iota
+	// ReleaseClientSet: any such statement makes the session unmanaged.
+	ReleaseClientSet
+)
+
+// Unsafe switches the protection off, so that the demo can prove that its
+// account turns red without it. Never set in production.
+type Unsafe struct {
+	NoHold     bool // Hold closes no gate and reports everybody as held
+	NoRetarget bool // have is never moved to want
+}
+
+// Config is what a Proxy needs. Table and Dial are required.
+type Config struct {
+	Table *router.Table
+	// Stats are fed at every ReadyForQuery; nil counts nothing.
+	Stats *armstats.Set
+	// Dial opens a connection to the server, TLS included. A *wire.Failure of it
+	// is told to the client as it is, any other error as "cannot be reached".
+	Dial func(ctx context.Context) (net.Conn, error)
+	// DialCancel opens a connection for a CancelRequest; nil means Dial.
+	DialCancel func(ctx context.Context) (net.Conn, error)
+	Kind       ServerKind
+	// ClientTLS offers TLS to clients; nil answers SSLRequest with N.
+	ClientTLS         *tls.Config
+	ClientTLSRequired bool
+	Limits            Limits
+	// ClientSet gives the rule of a deployment; nil means MapClientSet.
+	ClientSet func(deployment string) ClientSet
+	// KeepAlive probes both legs of plain and TLS connections over TCP after this
+	// much silence; 0 means 60 s, negative switches it off.
+	KeepAlive time.Duration
+	// Sweep is how often idle sessions are looked at for closed sockets, and the
+	// longest an idle session waits for its retarget when nobody nudges; 0 means 1 s.
+	Sweep time.Duration
+	// ReleaseSpread is over how long a release wakes the sessions that wait; 0
+	// means 10 ms.
+	ReleaseSpread time.Duration
+	// RetargetLimit is the deadline of an injected unit's answer, after which the
+	// session is given up; 0 means 10 s.
+	RetargetLimit time.Duration
+	Log           *slog.Logger
+	Unsafe        Unsafe
+}
+
+func (c *Config) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Limits.Startup, 30*time.Second)
+	def(&c.KeepAlive, 60*time.Second)
+	def(&c.Sweep, time.Second)
+	def(&c.ReleaseSpread, 10*time.Millisecond)
+	def(&c.RetargetLimit, 10*time.Second)
+	if c.DialCancel == nil {
+		c.DialCancel = c.Dial
+	}
+	if c.ClientSet == nil {
+		c.ClientSet = func(string) ClientSet { return MapClientSet }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Proxy relays sessions. Make one with New; Shutdown ends everything it
+// started, also when Serve was never called.
+type Proxy struct {
+	cfg   Config
+	table *router.Table
+	log   *slog.Logger
+	start time.Time // origin of the monotonic times kept in sessions
+
+	reg     registry
+	cancels *canceller
+	sweep   *sweeper
+	count   counters
+
+	buffers, largeBuffers sync.Pool // of *[]byte
+
+	ctx  context.Context // ends when the last session must be gone
+	stop context.CancelCauseFunc
+	wg   sync.WaitGroup // connections, cancels, sweeper
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	draining  bool
+}
+
+// New makes a proxy and starts its sweeper.
+func New(cfg Config) *Proxy {
+	cfg.setDefaults()
+	p := &Proxy{
+		cfg: cfg, table: cfg.Table, log: cfg.Log, start: time.Now(),
+		listeners: make(map[net.Listener]struct{}),
+	}
+	p.ctx, p.stop = context.WithCancelCause(context.Background())
+	p.reg.init()
+	p.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
+	p.largeBuffers.New = func() any { b := make([]byte, largeBuffer); return &b }
+	p.cancels = newCanceller()
+	p.sweep = newSweeper(p)
+	p.wg.Go(p.sweep.run)
+	return p
+}
+
+// now is the monotonic time since the proxy was made, in nanoseconds; never 0.
+func (p *Proxy) now() int64 { return int64(time.Since(p.start)) + 1 }
+
+// Serve accepts connections until ctx ends or Shutdown is called, and returns
+// nil then. Sessions go on after it. Call it once per listener, which it closes.
+func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
+	if !p.listen(ln) {
+		return errors.Join(errors.New("the proxy is shutting down"), ln.Close())
+	}
+	defer p.unlisten(ln)
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	var complained time.Time
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			p.reg.connected()
+			p.wg.Go(func() { p.serveConn(conn) })
+		case ctx.Err() != nil || p.isDraining():
+			return nil
+		case !mayPass(err):
+			return err
+		default:
+			// Too many open files, and the like: it passes when connections end.
+			if time.Since(complained) > 5*time.Second {
+				complained = time.Now()
+				p.log.Warn("cannot accept connections for now", "error", err)
+			}
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+// mayPass tells errors of Accept that end by themselves.
+func mayPass(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Proxy) listen(ln net.Listener) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.draining {
+		return false
+	}
+	p.listeners[ln] = struct{}{}
+	return true
+}
+
+func (p *Proxy) unlisten(ln net.Listener) {
+	ln.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.listeners, ln)
+}
+
+func (p *Proxy) isDraining() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.draining
+}
+
+// endGrace is how long a session in an exchange is given, after the drain time
+// is over, to reach a boundary.
+const endGrace = time.Second
+
+// Shutdown stops accepting and keeps relaying until no session is left or ctx
+// ends. Then sessions end with 57P01 at their boundary; those that reach none
+// within a second are cut. When it returns nothing of the proxy is running. The
+// error is ctx's when sessions had to be ended.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	p.draining = true
+	for ln := range p.listeners {
+		ln.Close()
+	}
+	p.mu.Unlock()
+
+	empty := p.reg.whenEmpty()
+	var err error
+	select {
+	case <-empty:
+	case <-ctx.Done():
+		err = ctx.Err()
+		p.endAll(wire.Fail(wire.KindShuttingDown, "", nil))
+		select {
+		case <-empty:
+		case <-time.After(endGrace):
+		}
+	}
+	p.stop(errShutdown)
+	p.reg.refuse(wire.Fail(wire.KindShuttingDown, "", nil))
+	for _, s := range p.reg.sessions("") {
+		s.abort(nil)
+	}
+	p.reg.releaseHolds()
+	p.wg.Wait()
+	return err
+}
+
+var errShutdown = errors.New("the proxy is shutting down")
+
+// Nudge tells the sweeper that the epoch has moved: idle sessions are
+// retargeted now.
+func (p *Proxy) Nudge() { p.sweep.nudge() }
+
+// Reads use a small buffer until one fills it: then there is more, and larger
+// reads are cheaper. Both sizes in bytes.
+const (
+	smallBuffer = 8 << 10
+	largeBuffer = 64 << 10
+)
+
+func (p *Proxy) getBuffer(large bool) *[]byte {
+	if large {
+		return p.largeBuffers.Get().(*[]byte)
+	}
+	return p.buffers.Get().(*[]byte)
+}
+
+func (p *Proxy) putBuffer(b *[]byte) {
+	if len(*b) == largeBuffer {
+		p.largeBuffers.Put(b)
+		return
+	}
+	p.buffers.Put(b)
+}

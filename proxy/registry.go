@@ -1,0 +1,233 @@
+package proxy
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"mzcanary/internal/wire"
+	"mzcanary/router"
+)
+
+// registry knows every session. Its lock comes before a session's.
+type registry struct {
+	mu      sync.Mutex
+	conns   int // connections accepted and not finished, of any kind
+	empty   chan struct{}
+	ending  *wire.Failure // new sessions are refused with it
+	all     map[*session]struct{}
+	byKey   map[uint32]*session
+	perUser map[string]int
+	fleets  map[string]*fleet
+}
+
+// fleet is the sessions of one deployment and the hold on them.
+type fleet struct {
+	name       string
+	sessions   map[*session]struct{}
+	hold       *Hold
+	generation uint64
+}
+
+func (r *registry) init() {
+	r.all = make(map[*session]struct{})
+	r.byKey = make(map[uint32]*session)
+	r.perUser = make(map[string]int)
+	r.fleets = make(map[string]*fleet)
+}
+
+func (r *registry) connected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns++
+}
+
+func (r *registry) disconnected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns--
+	r.tellEmpty()
+}
+
+func (r *registry) tellEmpty() {
+	if r.conns == 0 && r.empty != nil {
+		close(r.empty)
+		r.empty = nil
+	}
+}
+
+// whenEmpty gives a channel that is closed when no connection is left.
+func (r *registry) whenEmpty() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.empty == nil {
+		r.empty = make(chan struct{})
+	}
+	empty := r.empty
+	r.tellEmpty()
+	return empty
+}
+
+// admit takes a session in, within the limits, and gives it its key.
+func (r *registry) admit(s *session, limits Limits) *wire.Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.ending != nil:
+		return r.ending
+	case limits.MaxSessions > 0 && len(r.all) >= limits.MaxSessions:
+		return wire.Fail(wire.KindTooManySessions, "", nil)
+	case limits.PerUser > 0 && r.perUser[s.user] >= limits.PerUser:
+		return wire.Fail(wire.KindTooManyForUser, "", nil)
+	}
+	for {
+		// The sign bit stays 0: there are clients that print it as a number.
+		pid := binary.BigEndian.Uint32(randomBytes(4)) & 0x7fffffff
+		if _, taken := r.byKey[pid]; pid != 0 && !taken {
+			s.key = wire.CancelKey{PID: pid, Secret: randomBytes(4)}
+			break
+		}
+	}
+	r.byKey[s.key.PID] = s
+	r.all[s] = struct{}{}
+	r.perUser[s.user]++
+	return nil
+}
+
+// find gives the session that a cancel key belongs to, or nil.
+func (r *registry) find(key wire.CancelKey) *session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.byKey[key.PID]
+	if s == nil || subtle.ConstantTimeCompare(s.key.Secret, key.Secret) != 1 {
+		return nil
+	}
+	return s
+}
+
+func (r *registry) fleet(name string) *fleet {
+	f := r.fleets[name]
+	if f == nil {
+		f = &fleet{name: name, sessions: make(map[*session]struct{})}
+		r.fleets[name] = f
+	}
+	return f
+}
+
+// enter makes a session one of its deployment's, or unmanaged. Registering it
+// and asking whether gates are closed is one critical section: a session is
+// either found by a hold or born with its gate closed.
+func (r *registry) enter(s *session, dec router.Decision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decision, s.reason = dec, dec.Reason
+	if !dec.Managed() {
+		return
+	}
+	f := r.fleet(dec.Deployment)
+	f.sessions[s] = struct{}{}
+	s.fleet = f
+	if s.p.cfg.Stats != nil {
+		if s.stats = s.p.cfg.Stats.Find(dec.Deployment); s.stats != nil {
+			s.enterUnit(s.stats.Generation())
+		}
+	}
+	s.placed, _ = s.have.Values()
+	snap := s.p.table.Load()
+	if d := snap.Find(dec.Deployment); d != nil && d.Canary != router.CanaryClosed {
+		s.loginWeight = d.Weight
+	}
+	s.epoch = snap.Epoch
+	s.reckon(snap)
+	if f.hold != nil {
+		s.enterHold(f.hold)
+	}
+}
+
+// leave takes a session off its deployment: it has become unmanaged.
+func (r *registry) leave(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.fleets {
+		delete(f.sessions, s)
+	}
+}
+
+// remove takes out a session that has ended.
+func (r *registry) remove(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.all[s]; !ok {
+		return
+	}
+	delete(r.all, s)
+	delete(r.byKey, s.key.PID)
+	if r.perUser[s.user]--; r.perUser[s.user] == 0 {
+		delete(r.perUser, s.user)
+	}
+	for _, f := range r.fleets {
+		delete(f.sessions, s)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaveHold()
+	s.heldMessageLost()
+	if s.stats != nil {
+		s.stats.Leave(s.unit)
+		s.unit, s.stats = nil, nil
+	}
+	s.fleet = nil
+}
+
+// sessions gives the sessions of a deployment; of all with an empty name. In
+// the order in which they connected.
+func (r *registry) sessions(deployment string) []*session {
+	r.mu.Lock()
+	set := r.all
+	if deployment != "" {
+		set = nil
+		if f := r.fleets[deployment]; f != nil {
+			set = f.sessions
+		}
+	}
+	list := make([]*session, 0, len(set))
+	for s := range set {
+		list = append(list, s)
+	}
+	r.mu.Unlock()
+	slices.SortFunc(list, func(a, b *session) int { return cmp.Compare(a.connected, b.connected) })
+	return list
+}
+
+// releaseHolds ends every hold, so that no lease outlives the proxy.
+func (r *registry) releaseHolds() {
+	r.mu.Lock()
+	var holds []*Hold
+	for _, f := range r.fleets {
+		if f.hold != nil {
+			holds = append(holds, f.hold)
+		}
+	}
+	r.mu.Unlock()
+	for _, h := range holds {
+		h.Release()
+	}
+}
+
+// refuse makes admit refuse from now on.
+func (r *registry) refuse(f *wire.Failure) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ending = f
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return b
+}

@@ -1,0 +1,342 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"mzcanary/internal/armstats"
+	"mzcanary/internal/wire"
+	"mzcanary/router"
+)
+
+// purpose is why a unit is injected.
+//
+//	         answers as wanted
+//	toMove ───────────────────▶ have = want
+//	   │   NOTICE MZ007: a missing cluster was set
+//	   └──────────────────────▶ toSetBack ───▶ have as before, the move has failed
+//	toAsk  SHOW ──────────────▶ have = what the server says; then toMove if that is not want
+type purpose uint8
+
+const (
+	toMove purpose = iota
+	toSetBack
+	toAsk
+)
+
+// running is a unit whose answers are being swallowed.
+type running struct {
+	why    purpose
+	set    *wire.UnitReader // toMove, toSetBack
+	ask    *askReader       // toAsk
+	want   router.Settings
+	back   router.Settings // what to set again when want proves wrong
+	backOK bool
+	epoch  uint64
+	began  int64
+	swept  bool // the sweeper waits for its end
+}
+
+// refresh brings want up to the table's epoch. Under mu.
+func (s *session) refresh() {
+	snap := s.p.table.Load()
+	if s.fleet == nil || snap.Epoch == s.epoch {
+		return
+	}
+	s.epoch = snap.Epoch
+	s.reckon(snap)
+}
+
+// reckon derives what the session wants, and whether it must be moved for it.
+func (s *session) reckon(snap *router.Snapshot) {
+	d := snap.Find(s.fleet.name)
+	if d == nil {
+		return
+	}
+	s.arm = d.Arm(&s.decision)
+	s.weight = d.Weight
+	switch {
+	case d.Canary == router.CanaryClosed:
+		s.weight = 0
+	case d.Keep && s.decision.Swaps == d.Swaps:
+		s.weight = s.loginWeight
+	}
+	s.swaps = d.Swaps
+	if want := d.Target(&s.decision, s.arm); !want.Equal(s.want) {
+		s.want = want
+	}
+	s.judge()
+}
+
+// judge compares have with want.
+func (s *session) judge() {
+	s.attn &^= attnMove
+	values, ok := s.have.Values()
+	s.onDeploy = s.fleet != nil && ok && !values.Equal(s.decision.Base)
+	if s.fleet == nil || s.p.cfg.Unsafe.NoRetarget || s.stuckEpoch == s.epoch || s.track.reason != ReasonNone {
+		return
+	}
+	if s.ask || s.have.Certain() != HaveKnown || !ok || !values.Equal(s.want) {
+		s.attn |= attnMove
+	}
+}
+
+// beginUnit makes the session's next unit and closes the gate for the client
+// until it is answered. The caller writes the bytes. The session must be at
+// rest. Under mu.
+func (s *session) beginUnit() []byte {
+	if s.ask {
+		return s.beginProbe()
+	}
+	back, ok := s.have.Values()
+	return s.beginSet(toMove, s.want, &running{back: back, backOK: ok && s.have.Certain() == HaveKnown})
+}
+
+func (s *session) beginSet(why purpose, want router.Settings, r *running) []byte {
+	var u wire.Unit
+	if s.have.Traits.Materialize {
+		u = wire.MaterializeUnit(nil, want, true, true)
+	} else {
+		u = wire.PostgresUnit(nil, s.unitName(), want)
+	}
+	r.why, r.want, r.set = why, want, wire.NewUnitReader(u)
+	s.starts(r)
+	return u.Bytes
+}
+
+// beginProbe asks the server what the session has. Under mu, at rest or at the
+// end of the login.
+func (s *session) beginProbe() []byte {
+	ask, b := newAsk(s.have.Traits.Materialize, s.unitName)
+	s.starts(&running{why: toAsk, ask: ask})
+	return b
+}
+
+func (s *session) starts(r *running) {
+	r.epoch, r.began = s.epoch, s.p.now()
+	s.running = r
+	s.attn |= attnUnit
+	s.startSplit()
+}
+
+func (s *session) unitName() string {
+	if s.names == nil {
+		s.names = wire.NewUnitNames()
+	}
+	return s.names.Next()
+}
+
+// retarget injects, for the client's pump, whose message waits behind it.
+func (s *session) retarget() error {
+	s.mu.Lock()
+	var unit []byte
+	s.refresh()
+	if s.atRest() && s.attn&attnMove != 0 {
+		unit = s.beginUnit()
+	}
+	s.mu.Unlock()
+	if len(unit) == 0 {
+		return nil // something changed meanwhile: ask the gate again
+	}
+	if err := s.server.write(unit); err != nil {
+		return &serverError{err}
+	}
+	return nil
+}
+
+// unitMessage takes one message of the server while a unit is running.
+func (s *session) unitMessage(step *wire.Step, next *after) error {
+	r, sp := s.running, s.split
+	var action wire.Action
+	if r.why == toAsk {
+		action = r.ask.message(step.Type, step.Body, sp.msg)
+	} else {
+		action = r.set.Take(step.Type, step.Body)
+	}
+	switch action {
+	case wire.Relay:
+		sp.out = append(sp.out, sp.msg...)
+	case wire.Finish:
+		s.splitting = false
+		s.finishUnit(next)
+	case wire.Broken:
+		fatal := step.Type == 'E'
+		if fatal {
+			sp.out = append(sp.out, sp.msg...)
+			s.lastFatal = true
+			next.more = true
+		}
+		s.splitting = false
+		s.unitGone(armstats.Broken)
+		s.track.Fail(ReasonUnexpected)
+		if !fatal {
+			return wire.Fail(wire.KindRetargetLost, fmt.Sprintf("unexpected answer of type %q", step.Type), nil)
+		}
+	}
+	return nil
+}
+
+// finishUnit draws the conclusions of a unit's last answer.
+func (s *session) finishUnit(next *after) {
+	r := s.running
+	if r.why == toAsk {
+		s.askAnswered(r, next)
+		return
+	}
+	outcome := r.set.Outcome()
+	switch {
+	case outcome == wire.UnitDone && r.why == toMove:
+		s.have.Injected(r.want)
+		s.placed = r.want
+		s.retargets++
+		s.moveFails = 0
+		s.unitGone(armstats.Retargeted)
+	case outcome == wire.UnitDone:
+		s.have.Injected(r.want) // set back; the move itself has been counted as failed
+		s.unitGone(armstats.Missing)
+		s.moveFailed(r, "the target's cluster does not exist")
+	case outcome == wire.UnitMissing && r.why == toMove && r.backOK:
+		s.running = nil
+		next.unit = s.beginSet(toSetBack, r.back, &running{swept: r.swept, back: r.back, backOK: true})
+		return
+	case outcome == wire.UnitMissing:
+		// Nothing better to go back to: the old cluster is missing as well.
+		s.have.Injected(r.want)
+		s.unitGone(armstats.Missing)
+		s.moveFailed(r, "the target's cluster does not exist")
+	case outcome == wire.UnitRefused:
+		s.unitGone(armstats.Refused)
+		s.moveFailed(r, r.set.Code+" "+r.set.Message)
+	default:
+		s.have.Forget()
+		s.unitGone(armstats.Refused)
+		s.moveFailed(r, "the server reports other values than were set")
+	}
+	s.judge()
+}
+
+// unitGone ends a unit: the gate opens for the client.
+func (s *session) unitGone(outcome armstats.Injection) {
+	r := s.running
+	s.running = nil
+	s.attn &^= attnUnit
+	if r.why != toAsk {
+		s.p.count.retarget(outcome)
+		if s.stats != nil {
+			s.stats.ObserveInjected(outcome, time.Duration(s.p.now()-r.began))
+		}
+	}
+	if r.swept {
+		s.p.sweep.done()
+	}
+	s.wakeClient()
+}
+
+// moveTries is how often a session that must leave its names is tried before
+// it is ended.
+const moveTries = 3
+
+// moveFailed leaves the session where it is until the next epoch. One that
+// cannot be brought back to the live names, the safe ones, is tried again and
+// ended in the end: what it has may be the wrong version.
+func (s *session) moveFailed(r *running, why string) {
+	s.failedMoves++
+	s.moveFails++
+	s.p.log.Warn("a session could not be moved", "session", s.id, "user", s.user, "deployment", s.decision.Deployment,
+		"target", r.want.String(), "why", why)
+	if s.fleet == nil || !s.want.Equal(s.decision.Base) {
+		s.stuckEpoch = s.epoch
+		return
+	}
+	if s.moveFails >= moveTries {
+		f := wire.Fail(wire.KindRetargetLost, "it could not be brought back to "+s.want.String()+": "+why, nil)
+		s.p.wg.Go(func() { s.endWith(f) })
+	}
+}
+
+// askAnswered takes the answer to toAsk.
+func (s *session) askAnswered(r *running, next *after) {
+	values, ok := r.ask.settings()
+	if s.attn&attnLogin != 0 {
+		if ok {
+			s.have.Injected(values)
+		}
+		s.unitGone(armstats.Retargeted)
+		next.login = true
+		return
+	}
+	s.ask = false
+	if ok {
+		s.have.Injected(values)
+		s.adopt(values, next)
+	} else {
+		s.release("the server does not say what the session has after the client set it", next)
+	}
+	s.unitGone(armstats.Retargeted)
+	s.judge()
+}
+
+// clientHasSet is called at a boundary when the values are not those that were
+// injected or logged in with any more, or may not be.
+func (s *session) clientHasSet(next *after) {
+	if s.have.ClientSet() && s.p.cfg.ClientSet(s.fleet.name) == ReleaseClientSet {
+		s.release("the client set cluster or search_path itself", next)
+		return
+	}
+	switch values, ok := s.have.Values(); {
+	case s.have.Certain() == HaveKnown && ok:
+		s.adopt(values, next)
+	case s.have.Certain() == HaveProvisional || !s.have.Traits.ReportsPath:
+		s.ask = true // what it set itself must not be overridden by a guess
+	}
+	s.judge()
+}
+
+// adopt makes values, which the client has set, what the session asked for. A
+// part that is still as it was injected stands for what the session asked for
+// before.
+func (s *session) adopt(values router.Settings, next *after) {
+	placed := values
+	if values.Cluster == s.placed.Cluster {
+		values.Cluster = s.decision.Base.Cluster
+	}
+	if slices.Equal(values.Path, s.placed.Path) {
+		values.Path = s.decision.Base.Path
+	}
+	s.placed = placed
+	if values.Equal(s.decision.Base) {
+		return
+	}
+	snap := s.p.table.Load()
+	facts := s.loginFacts(values)
+	facts.AskedArm = ""
+	dec, err := snap.Decide(facts)
+	switch {
+	case err != nil || !dec.Managed():
+		s.release("after the client's own SET "+dec.Reason, next)
+	case dec.Deployment != s.decision.Deployment:
+		s.release("the client's own SET names deployment "+dec.Deployment, next)
+	default:
+		old := s.decision
+		if old.Fixed == router.FixedByOption || old.Fixed == router.NotFixed && dec.Fixed == router.NotFixed {
+			dec.Fixed, dec.Arm = old.Fixed, old.Arm
+		}
+		s.decision, s.reason = dec, dec.Reason+"; set by the client itself"
+		s.epoch = snap.Epoch
+		s.reckon(snap)
+	}
+}
+
+// release makes the session unmanaged for the rest of its life.
+func (s *session) release(why string, next *after) {
+	s.reason = why
+	s.leaveHold()
+	if s.stats != nil {
+		s.stats.Leave(s.unit)
+		s.unit, s.stats = nil, nil
+	}
+	s.fleet = nil
+	s.attn &^= attnMove | attnReset
+	next.leave = true
+}

@@ -1,0 +1,233 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"mzcanary/internal/wire"
+)
+
+// serveConn is the whole life of an accepted connection.
+func (p *Proxy) serveConn(conn net.Conn) {
+	defer p.reg.disconnected()
+	stop := context.AfterFunc(p.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	p.keepAlive(conn)
+	deadline := time.Now().Add(p.cfg.Limits.Startup)
+	conn.SetDeadline(deadline)
+	ctx, done := context.WithDeadline(p.ctx, deadline)
+	defer done()
+
+	o := opener{p: p, base: conn, conn: conn}
+	startup, err := o.open(ctx)
+	if err != nil {
+		o.refuse(err)
+		return
+	}
+	if startup == nil { // a CancelRequest, done with
+		conn.Close()
+		return
+	}
+	s, err := p.connect(ctx, newLink(o.conn, conn), startup)
+	if err != nil {
+		o.refuse(err)
+		return
+	}
+	done()
+	stop()
+	conn.SetDeadline(time.Time{})
+	if p.ctx.Err() != nil {
+		s.abort(nil)
+	}
+	s.loginTimer = time.AfterFunc(time.Until(deadline), func() {
+		s.endWith(wire.Fail(wire.KindStartupDeadline, "", nil))
+	})
+	s.run()
+	s.loginTimer.Stop()
+}
+
+// connect admits a session and brings both legs to where the login begins.
+func (p *Proxy) connect(ctx context.Context, client *link, st *wire.Startup) (*session, error) {
+	packet, err := st.Encode(nil, p.cfg.Kind.grammar())
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(p, client, nil, st)
+	if f := p.reg.admit(s, p.cfg.Limits); f != nil {
+		return nil, f
+	}
+	if unknown, needed := st.Negotiate(); needed {
+		if err := client.write(wire.AppendNegotiate(nil, unknown)); err != nil {
+			p.reg.remove(s)
+			return nil, wire.Fail(wire.KindClientGone, "", err)
+		}
+	}
+	server, err := p.dial(ctx)
+	if err != nil {
+		p.reg.remove(s)
+		return nil, err
+	}
+	s.server = server
+	if err := server.write(packet); err != nil {
+		p.reg.remove(s)
+		server.conn.Close()
+		return nil, wire.Fail(wire.KindUpstreamDown, "", err)
+	}
+	return s, nil
+}
+
+func (p *Proxy) dial(ctx context.Context) (*link, error) {
+	conn, err := p.cfg.Dial(ctx)
+	if err != nil {
+		if f, ok := errors.AsType[*wire.Failure](err); ok {
+			return nil, f
+		}
+		return nil, wire.Fail(wire.KindUpstreamDown, "", err)
+	}
+	base := conn
+	if t, ok := conn.(*tls.Conn); ok {
+		base = t.NetConn()
+	}
+	p.keepAlive(base)
+	return newLink(conn, base), nil
+}
+
+func (p *Proxy) keepAlive(conn net.Conn) {
+	t, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	d := p.cfg.KeepAlive
+	_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: d > 0, Idle: d, Interval: d / 4, Count: 4}) // a connection without it works as well
+}
+
+// opener reads a connection's start-up packets.
+type opener struct {
+	p      *Proxy
+	base   net.Conn
+	conn   net.Conn // base, or TLS over it
+	secure bool
+	// mute: nothing said in the clear would be understood.
+	mute bool
+}
+
+// open reads until the StartupMessage. It returns nil after a CancelRequest,
+// which it has handled.
+func (o *opener) open(ctx context.Context) (*wire.Startup, error) {
+	offered := o.p.cfg.ClientTLS != nil
+	opening := wire.Opening{AllowDirectTLS: offered}
+	for {
+		packet, err := opening.Read(o.conn)
+		if err != nil {
+			return nil, o.deadline(err)
+		}
+		switch packet.Kind {
+		case wire.PacketSSL:
+			if err := o.answerSSL(ctx, offered && !o.secure); err != nil {
+				return nil, err
+			}
+		case wire.PacketGSS:
+			if _, err := o.conn.Write([]byte{wire.AnswerPlain}); err != nil {
+				return nil, wire.Fail(wire.KindClientGone, "", err)
+			}
+		case wire.PacketDirectTLS:
+			if err := o.direct(ctx, packet.Head[:]); err != nil {
+				return nil, err
+			}
+		case wire.PacketCancel:
+			o.p.cancelRequest(packet.Cancel)
+			return nil, nil
+		case wire.PacketStartup:
+			if o.p.cfg.ClientTLSRequired && !o.secure {
+				return nil, wire.Fail(wire.KindTLSRequired, "", nil)
+			}
+			return packet.Startup, nil
+		}
+	}
+}
+
+// deadline names the failure that a silent client is.
+func (o *opener) deadline(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return wire.Fail(wire.KindStartupDeadline, "", err)
+	}
+	return err
+}
+
+func (o *opener) answerSSL(ctx context.Context, yes bool) error {
+	answer := wire.AnswerPlain
+	if yes {
+		answer = wire.AnswerTLS
+	}
+	if _, err := o.conn.Write([]byte{answer}); err != nil {
+		return wire.Fail(wire.KindClientGone, "", err)
+	}
+	if !yes {
+		return nil
+	}
+	return o.handshake(ctx, o.conn)
+}
+
+// direct is TLS without an SSLRequest, which demands the protocol's name.
+func (o *opener) direct(ctx context.Context, head []byte) error {
+	if err := o.handshake(ctx, wire.Prepend(o.conn, head)); err != nil {
+		return err
+	}
+	if t, ok := o.conn.(*wire.ClientTLS); !ok || t.ConnectionState().NegotiatedProtocol != wire.ALPN {
+		return wire.Fail(wire.KindDirectTLS, "direct TLS needs the application protocol "+wire.ALPN, nil)
+	}
+	return nil
+}
+
+func (o *opener) handshake(ctx context.Context, conn net.Conn) error {
+	config := o.p.cfg.ClientTLS
+	if len(config.NextProtos) == 0 {
+		config = config.Clone()
+		config.NextProtos = []string{wire.ALPN}
+	}
+	secured, err := wire.ServeTLS(ctx, conn, config)
+	if err != nil {
+		o.mute = true
+		return err
+	}
+	o.conn, o.secure = secured, true
+	return nil
+}
+
+// refuse tells the client why it cannot have a session, in its own language,
+// and closes.
+func (o *opener) refuse(err error) {
+	f, ok := errors.AsType[*wire.Failure](err)
+	if !ok {
+		f = wire.Fail(wire.KindInternal, "", err)
+	}
+	o.p.count.startup(f.Kind)
+	level := o.p.log.Info
+	if f.Kind == wire.KindProbe || f.Kind == wire.KindClientGone {
+		level = o.p.log.Debug
+	}
+	level("connection refused", "client", o.base.RemoteAddr().String(), "kind", f.Kind.Label(), "error", f)
+	link := newLink(o.conn, o.base)
+	var word []byte
+	switch {
+	case o.mute, f.Kind == wire.KindProbe, f.Kind == wire.KindClientGone, f.Kind == wire.KindDirectTLS && !o.secure:
+	case f.Kind == wire.KindHTTP:
+		word = wire.AppendHTTP(nil)
+	default:
+		word = f.Append(nil)
+	}
+	if word == nil {
+		o.conn.Close()
+		return
+	}
+	o.base.SetDeadline(time.Now().Add(lastWordTime))
+	if link.write(word) != nil {
+		o.conn.Close()
+		return
+	}
+	link.closeAfterLastWord()
+}
