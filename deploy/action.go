@@ -70,6 +70,8 @@ type SwapOrder struct {
 	Commit Routing     `json:"commit"`
 	After  Routing     `json:"after"`
 	Plan   PromotePlan `json:"plan"`
+	// Impatient: a person asked for it now; nobody is waited for beforehand.
+	Impatient bool `json:"impatient,omitempty"`
 	// Terminate: this is the last attempt, and stragglers are to be ended.
 	Terminate bool `json:"terminate,omitempty"`
 }

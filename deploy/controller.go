@@ -144,7 +144,7 @@ func (c *Controller) Do(ctx context.Context, deployment string, verb Verb, req R
 		return Status{}, err
 	}
 	if verb == VerbWeight {
-		return Status{}, refusal(ExitUsage, "mzcanary traffic set 20%%", "setting the weight needs a weight")
+		return Status{}, refusal(ExitUsage, "mzcanary traffic set 20%", "setting the weight needs a weight")
 	}
 	return r.ask(ctx, request{event: &VerbAsked{Verb: verb, Request: req}})
 }

@@ -39,6 +39,24 @@ type Preflighted struct {
 	Err      error
 }
 
+// HandOpened opens a canary by hand, without a plan. Refs are empty when the
+// server could not be asked and the person forced it.
+type HandOpened struct {
+	At
+	Findings []Finding
+	Refs     []Ref
+	Server   ServerInfo
+	Sample   *Readiness
+	Weight   router.Weight
+	Request  Request
+}
+
+// StrayFound: marks in the catalog, and no journal that explains them.
+type StrayFound struct {
+	At
+	Marks []Mark
+}
+
 // Marks of a rollout were set, or removed.
 type (
 	Marked struct {
@@ -55,6 +73,7 @@ type (
 type Sampled struct {
 	At
 	Sample Readiness
+	Server ServerInfo
 	Err    error
 }
 
@@ -83,6 +102,7 @@ type Looked struct {
 	// server was well until then.
 	Evidence *armstats.Evidence
 	Foreign  map[string]int
+	Took     time.Duration
 	Err      error
 }
 

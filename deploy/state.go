@@ -13,6 +13,7 @@ import (
 // Plan and the Spec that the journal keeps beside it.
 type State struct {
 	Deployment string `json:"deployment"`
+	Database   string `json:"database"`
 	// Rollout is the id, "" when no rollout was ever started.
 	Rollout string `json:"rollout,omitempty"`
 	Phase   Phase  `json:"phase"`
@@ -37,8 +38,10 @@ type State struct {
 	Weight router.Weight `json:"weight"`
 
 	// Pairs are the names and the ids recorded behind them by preflight.
-	Pairs  []PairState `json:"pairs,omitempty"`
-	Server ServerInfo  `json:"server"`
+	Pairs []PairState `json:"pairs,omitempty"`
+	// Names says which of them stand for what; it moves only with proof.
+	Names  Standing   `json:"names,omitempty"`
+	Server ServerInfo `json:"server"`
 	// Marked: marks may be on the paired objects and must be removed at the end.
 	Marked   bool      `json:"marked,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
@@ -62,9 +65,13 @@ type State struct {
 	Epoch uint64 `json:"epoch"`
 	// Recovering: after a restart the catalog has not been read yet.
 	Recovering bool `json:"-"`
-	// Retries and RetryIn belong to the running read or drop that failed.
+	// Pending is a read or an act that failed and is done again in RetryIn; Retries
+	// counts how often it was.
+	Pending ActionKind    `json:"pending,omitempty"`
 	Retries int           `json:"retries,omitempty"`
 	RetryIn time.Duration `json:"retry_in,omitempty"`
+	// Stray are marks found in the catalog without a journal.
+	Stray []Mark `json:"stray,omitempty"`
 
 	// Exit and End are set when the rollout is over: the exit code of a command
 	// that waited for it, and the sentence.
@@ -117,6 +124,8 @@ const (
 	CauseHand         Cause = "hand"         // somebody said pause, or set the weight
 	CauseUpstream     Cause = "upstream"     // the server restarted, or cannot be asked
 	CauseStragglers   Cause = "stragglers"   // attempts or patience used up
+	CauseConflict     Cause = "conflict"     // the catalog never stood still long enough
+	CausePlanEnd      Cause = "plan_end"     // the plan has no promote step and is at its end
 	CauseApproval     Cause = "approval"     // an approval expired
 	CauseInsufficient Cause = "insufficient" // not enough evidence, a person is asked
 	CauseUndecided    Cause = "undecided"    // no verdict in time, a person is asked
@@ -157,8 +166,9 @@ type RampState struct {
 	Asked    *Asked        `json:"asked,omitempty"`
 	Approved bool          `json:"approved,omitempty"`
 	Safe     router.Weight `json:"safe"` // of the last step that passed
-	// TakenBack: the weight is 0 because readiness was lost.
-	TakenBack bool `json:"taken_back,omitempty"`
+	// TakenBack: the weight is 0 because readiness was lost; Taken is what it was.
+	TakenBack bool          `json:"taken_back,omitempty"`
+	Taken     router.Weight `json:"taken,omitempty"`
 	// Regress: the judge said regress and the policy was not rollback. Accepted: a
 	// person said to go on all the same.
 	Regress  bool `json:"regress,omitempty"`

@@ -114,3 +114,108 @@ type AfterStatus struct {
 	Drops    []Ref         `json:"drops,omitempty"`
 	Dropped  int           `json:"dropped"`
 }
+
+// status puts the published copies into one picture; it asks nobody.
+func (r *runner) status() Status {
+	v := &r.view
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := &v.state
+	routing := s.routing()
+	out := Status{
+		Deployment: s.Deployment, Revision: v.revision, Rollout: s.Rollout, Hand: s.Hand,
+		Phase: s.Shown(), Info: s.Phase.Info(),
+		Who: s.Who, Reason: s.Reason, Started: s.Started, Entered: s.Entered,
+		Weight: routing.Weight, Canary: routing.Canary.String(),
+		Sessions: v.survey.Sessions, Wanted: v.survey.Wanted, Unmanaged: v.survey.Unmanaged,
+		Pairs: s.Pairs, Judgement: s.Judgement, Findings: s.Findings,
+		Stop: s.Stop, Asked: s.Ramp.Asked, Streaming: v.survey.Streaming, Stragglers: v.survey.Stragglers,
+		Server: s.Server, Down: s.Down, JournalProblem: v.problem,
+		Exit: s.Exit, End: s.End, Events: s.Log,
+	}
+	if s.Stop != nil {
+		out.Under = s.Phase
+		out.Overdue = r.c.opts.Clock().After(s.Stop.Deadline)
+	}
+	if s.Recovering {
+		out.Recovering = "the catalog was not read yet after the start; sessions are on live names"
+	}
+	out.shares(v)
+	out.words(s)
+	out.progress(s, v.plan)
+	out.Sentence = sentenceOf(s, v.plan)
+	return out
+}
+
+// shares compares what is wanted with what is: by sessions and by exchanges.
+func (o *Status) shares(v *view) {
+	o.SessionShare, o.ExchangeShare = -1, -1
+	if n := v.survey.Sessions[0] + v.survey.Sessions[1]; n > 0 {
+		o.SessionShare = float64(v.survey.Sessions[router.Canary]) / float64(n)
+	}
+	if v.state.Rollout == "" || v.evidence.Rollout != v.state.Rollout {
+		return
+	}
+	for a, arm := range v.evidence.Arms {
+		o.ArmUnits[a], o.ArmExchanges[a], o.ArmBad[a] = arm.Units, arm.Exchanges, arm.Bad.Total()
+	}
+	at := v.evidence.Exposed(o.Weight)
+	stable, canary := at.Arms[router.Stable].Total(), at.Arms[router.Canary].Total()
+	if stable+canary > 0 {
+		o.ExchangeShare = float64(canary) / float64(stable+canary)
+	}
+}
+
+// words names both versions as they stand: stable and canary mislead after the swap.
+func (o *Status) words(s *State) {
+	if len(s.Pairs) == 0 {
+		return
+	}
+	p := s.Pairs[0]
+	switch s.Names {
+	case NamesAfter:
+		o.StableIs, o.CanaryIs = "new ("+p.Live+")", "old ("+p.Retired+")"
+		if s.Phase == PhaseDone {
+			o.CanaryIs = "old (dropped)"
+		}
+	case NamesBack:
+		o.StableIs, o.CanaryIs = "old ("+p.Live+")", "new ("+p.Rejected+"), rejected"
+	default:
+		o.StableIs, o.CanaryIs = "stable ("+p.Live+")", "canary ("+p.Deploy+")"
+	}
+}
+
+// progress fills in the parts that belong to the phase.
+func (o *Status) progress(s *State, plan Plan) {
+	if s.Rollout == "" {
+		return
+	}
+	o.Plan, o.Steps = plan.Name, plan.Steps
+	if i := s.Ramp.Step; i < len(plan.Steps) && (s.Phase == PhaseRamping || s.Phase == PhasePromoting) {
+		st := plan.Steps[i]
+		o.Step = &StepStatus{I: i + 1, N: len(plan.Steps), What: st.String(), Observed: s.Ramp.Observed, Of: max(st.Bake, st.Within)}
+	}
+	if s.Ready.Last != nil {
+		o.Ready = &ReadyStatus{Readiness: *s.Ready.Last, Good: s.Ready.Good, Of: plan.Ready.Consecutive, Waited: s.Ready.Waited, Within: plan.Ready.Within}
+	}
+	if s.Swap.Stage != StageNone || s.Swap.Tries > 0 || len(s.Swap.History) > 0 {
+		o.Swap = &SwapStatus{Stage: s.Swap.Stage, Attempts: s.Swap.Attempts, Of: plan.Promote.Attempts, Tries: s.Swap.Tries,
+			Conflicts: s.Swap.Conflicts, History: s.Swap.History, Record: s.Swap.Record, Statements: s.Swap.Statements, Foreign: s.Swap.Foreign}
+		for _, a := range s.Swap.History {
+			if a.Outcome != string(EndDone) {
+				o.Swap.Wasted = max(o.Swap.Wasted, a.Stall.Max)
+			}
+		}
+		if len(s.Swap.Stragglers) > 0 {
+			o.Stragglers = s.Swap.Stragglers
+		}
+	}
+	if !s.After.Swapped.IsZero() {
+		o.After = &AfterStatus{Swapped: s.After.Swapped, Observed: s.After.Observed, Of: plan.Window.For, Drained: s.After.Drained,
+			DrainFor: plan.Drain.For, Settle: s.After.Settle, Old: s.After.Old, Others: s.After.Others, Drops: s.drops(), Dropped: s.After.Dropped}
+	}
+	if s.Back.Cause != "" {
+		back := s.Back
+		o.RollingBack = &back
+	}
+}

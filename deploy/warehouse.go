@@ -41,7 +41,9 @@ type Spec struct {
 // Ids stay with contents; SWAP and RENAME only move names. Everything that must
 // not be wrong compares ids.
 type Ref struct {
-	Kind Kind   `json:"kind"`
+	Kind Kind `json:"kind"`
+	// Type is the type of an object ("view", "table", …); Name is then qualified.
+	Type string `json:"type,omitempty"`
 	Name string `json:"name"`
 	ID   string `json:"id"`
 }

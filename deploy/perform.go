@@ -1,0 +1,176 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mzcanary/router"
+)
+
+// perform does one action: quick ones here and now, slow ones as a job.
+func (r *runner) perform(ctx context.Context, a Action) {
+	switch a.Kind {
+	case ActRoute:
+		r.route(ctx, *a.Routing)
+	case ActBeginEvidence:
+		r.quick(ctx, a.Kind, func(ctx context.Context) error {
+			return r.c.opts.Traffic.BeginEvidence(ctx, r.s.Deployment, r.s.Rollout)
+		})
+	case ActRestore:
+		r.quick(ctx, a.Kind, func(ctx context.Context) error {
+			return r.c.opts.Traffic.RestoreEvidence(ctx, r.s.Deployment, *a.Evidence)
+		})
+	case ActStopSwap:
+		if j := r.jobs[string(ActSwap)]; j != nil {
+			j.cancel()
+		}
+	case ActCancel:
+		canary := router.Canary
+		r.quick(ctx, a.Kind, func(ctx context.Context) error {
+			_, err := r.c.opts.Traffic.Cancel(ctx, r.s.Deployment, Which{Arm: &canary, AwayFrom: true})
+			return err
+		})
+	case ActEndStreams:
+		canary := router.Canary
+		r.quick(ctx, a.Kind, func(ctx context.Context) error {
+			_, err := r.c.opts.Traffic.End(ctx, r.s.Deployment, Which{Arm: &canary, AwayFrom: true, Streams: true}, a.Sentence)
+			return err
+		})
+	case ActEndOld:
+		r.quick(ctx, a.Kind, func(ctx context.Context) error {
+			_, err := r.c.opts.Traffic.End(ctx, r.s.Deployment, Which{Old: true}, a.Sentence)
+			return err
+		})
+	case ActArchive:
+		r.quick(ctx, a.Kind, r.archive)
+	default:
+		r.performJob(ctx, a)
+	}
+}
+
+// performJob starts what asks the server.
+func (r *runner) performJob(ctx context.Context, a Action) {
+	s, spec := r.s.clone(), r.spec
+	look := r.looker()
+	switch a.Kind {
+	case ActPreflight:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return look.preflight(ctx, spec, s) })
+	case ActMark:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
+			err := r.bounded(ctx, func(ctx context.Context) error { return look.w.Mark(ctx, s.Database, a.Marks) })
+			return Marked{At{look.clock()}, err}
+		})
+	case ActUnmark:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
+			err := r.bounded(ctx, func(ctx context.Context) error { return look.w.Unmark(ctx, s.Database, a.Refs) })
+			return Unmarked{At{look.clock()}, err}
+		})
+	case ActLook:
+		r.start(ctx, "look:"+string(a.For), func(ctx context.Context) Event { return look.look(ctx, s, a.For) })
+	case ActSwap:
+		p := &promotion{w: look.w, t: look.t, clock: look.clock, order: *a.Swap, turn: r.c.turn, prepared: r.journalPrepared}
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return p.run(ctx) })
+	case ActResolve:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return resolve(ctx, look.w, look.clock, s, a.Backend) })
+	case ActDrop:
+		c := r.cleaner()
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return c.drop(ctx, s, *a.Ref) })
+	}
+}
+
+func (r *runner) looker() looker {
+	return looker{w: r.c.opts.Warehouse, t: r.c.opts.Traffic, clock: r.c.opts.Clock}
+}
+
+func (r *runner) cleaner() cleaner {
+	return cleaner{w: r.c.opts.Warehouse, t: r.c.opts.Traffic, clock: r.c.opts.Clock, accept: r.spec.Accept}
+}
+
+func (r *runner) bounded(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return f(ctx)
+}
+
+// quick bounds what the loop itself waits for.
+func (r *runner) quick(ctx context.Context, what ActionKind, f func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quickTimeout)
+	defer cancel()
+	if err := f(ctx); err != nil {
+		r.log.Warn("action failed", "action", string(what), "err", err)
+	}
+}
+
+// route publishes, or remembers what is still to be published.
+func (r *runner) route(ctx context.Context, want Routing) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quickTimeout)
+	defer cancel()
+	r.reroute = nil
+	if _, err := r.c.opts.Traffic.Route(ctx, r.s.Deployment, want); err != nil {
+		r.reroute = &want
+		r.log.Warn("routing could not be published; trying again", "err", err)
+	}
+}
+
+// start runs a job beside the loop. A job of the same kind that is still running
+// is enough.
+func (r *runner) start(ctx context.Context, kind string, f func(context.Context) Event) {
+	if r.stopping || r.jobs[kind] != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r.jobs[kind] = &job{kind: kind, cancel: cancel}
+	rollout := r.s.Rollout
+	r.working.Go(func() {
+		defer cancel()
+		// The loop receives until every job has ended, so this never hangs.
+		r.results <- jobResult{kind: kind, rollout: rollout, event: f(ctx)}
+	})
+}
+
+// finished takes a job's end. What belongs to a rollout that is over is dropped.
+func (r *runner) finished(ctx context.Context, res jobResult) {
+	delete(r.jobs, res.kind)
+	if res.event == nil || res.rollout != r.s.Rollout {
+		return
+	}
+	if seen, ok := res.event.(Looked); ok && seen.For == LookWatch {
+		r.next.watch = seen.Time.Add(watchPace(r.c.opts.Watch, seen.Took))
+	}
+	swap, isSwap := res.event.(SwapEnded)
+	if r.stopping && !isSwap {
+		return
+	}
+	r.handle(ctx, res.event)
+	if n := len(r.s.Swap.History); isSwap && n > 0 && swap.End != EndBusy && r.c.opts.Observer != nil {
+		r.c.opts.Observer.AttemptEnded(r.s.Deployment, r.s.Swap.History[n-1])
+	}
+}
+
+// journalPrepared is called by a promotion; the loop answers.
+func (r *runner) journalPrepared(ctx context.Context, backend uint32) error {
+	ack := swapAck{backend: backend, ok: make(chan error, 1)}
+	select {
+	case r.swapSave <- ack:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return <-ack.ok
+}
+
+// acknowledge journals that a COMMIT may be sent, or says why it must not.
+func (r *runner) acknowledge(ctx context.Context, ack swapAck) {
+	r.handle(ctx, SwapPrepared{At{r.c.opts.Clock()}, ack.backend})
+	switch {
+	case r.unsaved != nil:
+		ack.ok <- r.unsaved
+	case r.s.Swap.Stage != StagePrepared:
+		ack.ok <- errors.New("the attempt was called off")
+	default:
+		ack.ok <- nil
+	}
+}
+
+// journalEvery is how often progress is written while nothing is decided.
+const journalEvery = 5 * time.Second

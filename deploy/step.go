@@ -1,0 +1,308 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mzcanary/router"
+)
+
+// Step is the rollout's state machine: what happened, to what is to be done. It
+// has no clock, no randomness and no side effect; the same arguments give the
+// same answer. The caller saves the state whenever Seq has moved, performs the
+// actions in their order, and feeds what comes of them back as events.
+func Step(s State, ev Event, p Plan) (State, []Action) {
+	m := &machine{s: s.clone(), p: p, at: ev.when()}
+	m.take(ev)
+	return m.s, m.acts
+}
+
+// machine is one call of Step.
+type machine struct {
+	s    State
+	p    Plan
+	at   time.Time
+	acts []Action
+}
+
+func (m *machine) take(ev Event) {
+	switch e := ev.(type) {
+	case Began:
+		m.began()
+	case HandOpened:
+		m.handOpened(e)
+	case StrayFound:
+		m.strayFound(e)
+	case Restarted:
+		m.restarted()
+	case ClockStepped:
+		m.clockStepped(e)
+	case Preflighted:
+		m.preflighted(e)
+	case Marked:
+		m.marked(e)
+	case Unmarked:
+		m.unmarked(e)
+	case Sampled:
+		m.sampled(e)
+	case Looked:
+		m.looked(e)
+	case Ticked:
+		m.ticked(e)
+	case SwapPrepared:
+		m.swapPrepared(e)
+	case SwapEnded:
+		m.swapEnded(e)
+	case Resolved:
+		m.resolved(e)
+	case CensusTaken:
+		m.census(e)
+	case Dropped:
+		m.dropped(e)
+	case VerbAsked:
+		m.verb(e)
+	default:
+		panic(fmt.Sprintf("deploy: no rule for event %T", ev))
+	}
+}
+
+// ticked is the clock: it brings back what failed, notices that the server is
+// gone for good, and lets the phase have its time.
+func (m *machine) ticked(e Ticked) {
+	if m.s.Pending != "" {
+		if m.s.RetryIn -= e.Elapsed; m.s.RetryIn <= 0 {
+			m.again()
+		}
+	}
+	if m.s.Recovering {
+		return
+	}
+	m.noticeOutage()
+	switch m.s.Phase {
+	case PhaseHydrating:
+		m.tickHydrating(e)
+	case PhaseRamping:
+		m.tickRamping(e)
+	case PhasePromoting, PhaseSwappingBack:
+		m.tickSwap(e)
+	case PhaseRollingBack:
+		m.tickRollingBack(e)
+	case PhaseWindow:
+		m.tickWindow(e)
+	case PhaseDraining:
+		m.tickDraining(e)
+	case PhaseCleaning:
+		m.tickCleaning(e)
+	}
+}
+
+// routing is what the router is told in this state. Whatever is unclear means
+// live names for everybody.
+func (s *State) routing() Routing {
+	r := Routing{Salt: s.Salt, Swaps: s.Swaps, Canary: router.CanaryClosed}
+	if s.Swap.Stage == StageResolving {
+		r.Canary = router.CanaryLive
+		return r
+	}
+	if s.Recovering || s.Stop != nil && s.Stop.Live {
+		return r
+	}
+	if s.Phase == PhaseRamping || s.Phase == PhasePromoting {
+		r.Weight, r.Canary = s.Weight, router.CanaryDeploy
+	}
+	return r
+}
+
+func (m *machine) do(a Action) { m.acts = append(m.acts, a) }
+
+// decide makes the runner save the state before it acts.
+func (m *machine) decide(who, what, why string) {
+	m.s.Seq++
+	m.s.note(m.at, who, what, why)
+}
+
+func (m *machine) route() {
+	r := m.s.routing()
+	m.do(Action{Kind: ActRoute, Routing: &r, Safe: r.Weight == 0 && r.Canary != router.CanaryDeploy})
+}
+
+func (m *machine) enter(p Phase, who, why string) {
+	m.s.Phase, m.s.Entered = p, m.at
+	m.s.Pending, m.s.Retries, m.s.RetryIn = "", 0, 0
+	m.decide(who, string(p), why)
+}
+
+// retry asks for the same act again a little later.
+func (m *machine) retry(kind ActionKind, in time.Duration) {
+	m.s.Pending, m.s.RetryIn = kind, in
+}
+
+// again performs what is pending.
+func (m *machine) again() {
+	kind := m.s.Pending
+	m.s.Pending, m.s.RetryIn = "", 0
+	switch kind {
+	case ActPreflight:
+		m.do(Action{Kind: ActPreflight})
+	case ActMark:
+		m.do(Action{Kind: ActMark, Marks: m.s.marks(m.s.Phase)})
+	case ActUnmark:
+		m.do(Action{Kind: ActUnmark, Refs: m.s.marked()})
+	case ActLook:
+		m.do(Action{Kind: ActLook, For: m.lookFor()})
+	case ActResolve:
+		m.do(Action{Kind: ActResolve, Backend: m.s.Swap.Backend})
+	}
+}
+
+// lookFor says why the state would look at the ids now.
+func (m *machine) lookFor() LookFor {
+	switch {
+	case m.s.Recovering:
+		return LookRecover
+	case m.s.Stop != nil && m.s.Stop.Kind == PhaseBlocked:
+		return LookRetry
+	case m.s.Swap.Stage == StageLooking:
+		return LookAttempt
+	}
+	return LookConfirm
+}
+
+// heard keeps account of whether the server can be asked; true means it cannot.
+func (m *machine) heard(err error) bool {
+	if errors.Is(err, ErrUnavailable) {
+		if m.s.Down.IsZero() {
+			m.s.Down = m.at
+		}
+		return true
+	}
+	m.s.Down = time.Time{}
+	return false
+}
+
+// outageGrace is how long the server may be silent before the rollout says that
+// it stands still because of it. Nothing advances in the meantime either.
+const outageGrace = 10 * time.Second
+
+// attention is how long a rollout may wait for a person before it counts as
+// overdue.
+const attention = 24 * time.Hour
+
+func (m *machine) noticeOutage() {
+	if m.s.Down.IsZero() || m.s.Stop != nil || m.at.Sub(m.s.Down) < outageGrace || !m.s.Running() {
+		return
+	}
+	m.stopUpstream("the server cannot be asked since " + m.s.Down.UTC().Format(time.TimeOnly) + " UTC")
+}
+
+func (m *machine) stopUpstream(reason string) {
+	m.stop(Stop{Kind: PhasePaused, Cause: CauseUpstream, Reason: reason, Owner: controller, Auto: true,
+		Next: "nothing: it resumes by itself when the server is well", Exit: ExitConnect})
+}
+
+// stop makes the rollout stand still. The phase keeps its place.
+func (m *machine) stop(st Stop) {
+	st.Since = m.at
+	if st.Deadline.IsZero() {
+		st.Deadline = m.at.Add(attention)
+	}
+	if st.Owner == "" {
+		st.Owner = "operator"
+	}
+	m.s.Stop = &st
+	m.decide(controller, string(st.Kind)+": "+string(st.Cause), st.Reason)
+}
+
+// goOn ends a stop.
+func (m *machine) goOn(who, why string) {
+	live := m.s.Stop != nil && m.s.Stop.Live
+	m.s.Stop = nil
+	m.decide(who, "goes on: "+string(m.s.Phase), why)
+	if live {
+		m.route()
+	}
+}
+
+// finish ends the rollout: everybody on live names, marks removed, record written.
+func (m *machine) finish(p Phase, exit int, sentence string) {
+	m.s.Stop, m.s.Ramp.Asked = nil, nil
+	m.s.Weight, m.s.Swap.Stage, m.s.Swap.Wish = 0, StageNone, ""
+	m.s.Exit, m.s.End = exit, sentence
+	m.enter(p, controller, sentence)
+	m.route()
+	if m.s.Marked {
+		m.do(Action{Kind: ActUnmark, Refs: m.s.marked()})
+		return
+	}
+	m.do(Action{Kind: ActArchive})
+}
+
+// healthy: the server can be asked and what is looked at is as it should be.
+func (s *State) healthy() bool { return s.Down.IsZero() && s.Stop == nil }
+
+// serverSeen notices that another server process answers than before.
+func (m *machine) serverSeen(now ServerInfo) {
+	was := m.s.Server
+	if now.Version == "" && now.Started.IsZero() {
+		return
+	}
+	m.s.Server = now
+	if was.Version == "" {
+		return
+	}
+	restarted := !was.Started.IsZero() && !now.Started.Equal(was.Started)
+	switch {
+	case restarted || now.Version != was.Version:
+		m.upstreamChanged(fmt.Sprintf("upstream restart: %s, started %s", now.Version, now.Started.UTC().Format(time.RFC3339)))
+	case now.ReadOnly && !was.ReadOnly:
+		m.upstreamChanged("the server does not accept changes yet (read-only generation)")
+	}
+}
+
+// upstreamChanged discards what was counted since the server was last known to
+// be well, and waits for it to be well again.
+func (m *machine) upstreamChanged(reason string) {
+	m.s.Ready.Good = 0
+	m.s.After.Settle = m.p.Drain.Settle
+	if m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting {
+		m.restoreEvidence()
+	}
+	if m.s.Stop == nil && m.s.Running() && m.s.Phase != PhasePreflight && m.s.Phase != PhaseRollingBack {
+		m.stopUpstream(reason)
+		return
+	}
+	m.decide(controller, "upstream restart", reason)
+}
+
+// restoreEvidence sets the counters to what was last proven good.
+func (m *machine) restoreEvidence() {
+	if m.s.Evidence == nil {
+		m.do(Action{Kind: ActBeginEvidence})
+		return
+	}
+	e := *m.s.Evidence
+	m.do(Action{Kind: ActRestore, Evidence: &e})
+}
+
+// wellAgain ends a pause that was the server's fault. Before the swap that takes
+// the new version to be ready again, afterwards one good look is enough.
+func (m *machine) wellAgain() {
+	st := m.s.Stop
+	if st == nil || st.Cause != CauseUpstream || !m.s.Down.IsZero() || m.s.Server.ReadOnly {
+		return
+	}
+	needsReady := m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting
+	if needsReady && m.s.Ready.Good < m.p.Ready.Consecutive {
+		return
+	}
+	if needsReady {
+		m.restoreEvidence() // what was counted since then is the server's fault
+	}
+	m.goOn(controller, "the server is well again")
+}
+
+func (m *machine) clockStepped(e ClockStepped) {
+	m.s.After.Settle = m.p.Drain.Settle
+	m.decide(controller, "clock stepped by "+e.By.String(), "observed time counts, the wall clock does not")
+}

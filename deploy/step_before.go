@@ -1,0 +1,269 @@
+package deploy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// retryPause is how long a failed read or drop waits before it is tried again;
+// maxRetries is how often before it is no longer a hiccup.
+const (
+	retryPause = 2 * time.Second
+	maxRetries = 3
+)
+
+func (m *machine) began() {
+	m.enter(PhasePreflight, m.s.Who, m.s.Reason)
+	m.route()
+	m.do(Action{Kind: ActPreflight})
+}
+
+// handOpened starts in the ramp, paused: there is no plan to follow.
+func (m *machine) handOpened(e HandOpened) {
+	m.s.Hand, m.s.Weight, m.s.Findings = true, e.Weight, e.Findings
+	m.record(e.Refs, e.Server)
+	m.s.Marked = len(m.s.marks(PhaseRamping)) > 0
+	if e.Sample != nil {
+		m.s.Ready = ReadyState{Good: 1, Last: e.Sample}
+	}
+	m.enter(PhaseRamping, e.Request.Who, e.Request.Reason)
+	m.s.Ramp.Entered, m.s.Ramp.Accepted = m.at, e.Request.Force
+	m.stop(Stop{Kind: PhasePaused, Cause: CauseHand, Owner: e.Request.Who, Exit: ExitHuman,
+		Reason: "the canary was opened by hand at " + e.Weight.String(), Next: "mzcanary traffic set 0%"})
+	m.do(Action{Kind: ActBeginEvidence})
+	m.route()
+	if m.s.Marked {
+		m.do(Action{Kind: ActMark, Marks: m.s.marks(PhaseRamping)})
+	}
+}
+
+// strayFound: the catalog remembers a rollout that the journal does not.
+func (m *machine) strayFound(e StrayFound) {
+	m.s.Recovering = false
+	if len(e.Marks) == 0 {
+		return
+	}
+	m.s.Stray = e.Marks
+	m.stop(Stop{Kind: PhaseBlocked, Cause: CauseJournal, Live: true, Exit: ExitHuman,
+		Reason: fmt.Sprintf("the catalog carries marks of rollout %s (%s) and there is no journal of it", e.Marks[0].Rollout, e.Marks[0].Phase),
+		Next:   "mzcanary rollout abort --force --reason … removes the marks; mzcanary rollout start --take-over starts over"})
+	m.route()
+}
+
+func (m *machine) preflighted(e Preflighted) {
+	if m.s.Phase != PhasePreflight {
+		return
+	}
+	if m.heard(e.Err) || e.Err == nil && e.Server.ReadOnly {
+		m.retry(ActPreflight, retryPause)
+		return
+	}
+	if e.Err != nil {
+		m.preflightFailed(ActPreflight, "preflight", e.Err)
+		return
+	}
+	m.s.Findings = m.keepFindings(e.Findings)
+	m.record(e.Refs, e.Server)
+	m.missing()
+	if n, first := refusals(m.s.Findings); n > 0 {
+		m.finish(PhaseRefused, ExitRefused, fmt.Sprintf("preflight refused: %d findings, the first is %s %s: %s", n, first.Code, first.Object, first.Sentence))
+		return
+	}
+	m.s.Marked = true
+	m.decide(controller, "preflight passed", fmt.Sprintf("%d findings, none of them refuses", len(m.s.Findings)))
+	m.do(Action{Kind: ActMark, Marks: m.s.marks(PhaseHydrating)})
+}
+
+// preflightFailed gives an error three chances before it ends the rollout.
+func (m *machine) preflightFailed(kind ActionKind, what string, err error) {
+	m.s.Retries++
+	if m.s.Retries < maxRetries {
+		m.retry(kind, retryPause)
+		return
+	}
+	m.finish(PhaseRefused, ExitRefused, what+" failed: "+err.Error())
+}
+
+// keepFindings drops what the person already answered.
+func (m *machine) keepFindings(in []Finding) []Finding {
+	var out []Finding
+	for _, f := range in {
+		if f.Code == "P14" && m.s.TakeOver {
+			f.Severity = Warn
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// record lays down the ids behind every name; from here on names prove nothing.
+func (m *machine) record(refs []Ref, server ServerInfo) {
+	for i := range m.s.Pairs {
+		p := &m.s.Pairs[i]
+		p.LiveID, p.DeployID = idOf(refs, p.Kind, p.Live), idOf(refs, p.Kind, p.Deploy)
+	}
+	m.s.Server, m.s.Names, m.s.LastLook = server, NamesBefore, m.at
+}
+
+// missing adds what preflight would have had to find: without its id nothing may
+// be done to a name.
+func (m *machine) missing() {
+	if n, _ := refusals(m.s.Findings); n > 0 {
+		return
+	}
+	for _, p := range m.s.Pairs {
+		for _, side := range []struct{ name, id string }{{p.Live, p.LiveID}, {p.Deploy, p.DeployID}} {
+			if side.id == "" {
+				m.s.Findings = append(m.s.Findings, Finding{Code: "P01", Severity: Refuse, Object: string(p.Kind) + " " + side.name,
+					Sentence: "it does not exist, so there is nothing to exchange"})
+			}
+		}
+		if p.LiveID != "" && p.LiveID == p.DeployID {
+			m.s.Findings = append(m.s.Findings, Finding{Code: "P02", Severity: Refuse, Object: string(p.Kind) + " " + p.Live,
+				Sentence: "the live and the deploy name stand for the same object"})
+		}
+	}
+}
+
+func refusals(findings []Finding) (n int, first Finding) {
+	for _, f := range findings {
+		if f.Severity != Refuse {
+			continue
+		}
+		if n == 0 {
+			first = f
+		}
+		n++
+	}
+	return n, first
+}
+
+func (m *machine) marked(e Marked) {
+	unavailable := m.heard(e.Err)
+	switch {
+	case m.s.Phase == PhasePreflight && unavailable:
+		m.retry(ActMark, retryPause)
+	case m.s.Phase == PhasePreflight && e.Err != nil:
+		m.preflightFailed(ActMark, "marking the paired objects", e.Err)
+	case m.s.Phase == PhasePreflight:
+		m.s.Ready = ReadyState{}
+		m.enter(PhaseHydrating, controller, "waits until the new version is ready")
+	case e.Err != nil && m.s.Running():
+		if m.s.Retries++; m.s.Retries < maxRetries {
+			m.retry(ActMark, retryPause)
+			return
+		}
+		m.s.note(m.at, controller, "marks not updated", e.Err.Error())
+	}
+}
+
+// unmarked is the last thing before the record: marks that cannot be removed are
+// left behind and named, for a person or the next rollout to take away.
+func (m *machine) unmarked(e Unmarked) {
+	if !m.s.Marked && m.s.Stray == nil {
+		return
+	}
+	if e.Err != nil {
+		m.heard(e.Err)
+		if m.s.Retries++; m.s.Retries < maxRetries {
+			m.retry(ActUnmark, retryPause)
+			return
+		}
+		m.s.note(m.at, controller, "marks left behind", e.Err.Error())
+	}
+	m.s.Marked, m.s.Stray = false, nil
+	m.decide(controller, "marks removed", "")
+	if m.s.Rollout != "" {
+		m.do(Action{Kind: ActArchive})
+	}
+}
+
+func (m *machine) tickHydrating(e Ticked) {
+	if !m.s.healthy() {
+		return
+	}
+	if m.s.Ready.Waited += e.Elapsed; m.s.Ready.Waited < m.p.Ready.Within {
+		return
+	}
+	why := "nothing was seen of it"
+	if m.s.Ready.Last != nil {
+		why = m.s.Ready.Last.Why
+	}
+	m.finish(PhaseExpired, ExitNotReady, fmt.Sprintf("the new version was not ready within %s: %s", m.p.Ready.Within, why))
+}
+
+// sampled takes one readiness sample, in hydrating and ever after until the swap.
+func (m *machine) sampled(e Sampled) {
+	if m.s.Phase != PhaseHydrating && m.s.Phase != PhaseRamping && m.s.Phase != PhasePromoting || m.s.Recovering {
+		return
+	}
+	if m.heard(e.Err) {
+		return
+	}
+	sample := e.Sample
+	if e.Err != nil {
+		sample = Readiness{At: m.at, Why: "readiness could not be read: " + e.Err.Error()}
+	}
+	m.serverSeen(e.Server)
+	m.s.Ready.Last = &sample
+	if sample.Ready {
+		m.s.Ready.Good, m.s.Ready.Bad = m.s.Ready.Good+1, 0
+		m.isReady()
+		return
+	}
+	m.s.Ready.Good = 0
+	m.s.Ready.Bad++
+	m.isNotReady(sample)
+}
+
+func (m *machine) isReady() {
+	if m.s.Ready.Good < m.p.Ready.Consecutive {
+		return
+	}
+	m.wellAgain()
+	switch {
+	case m.s.Phase == PhaseHydrating && m.s.Stop == nil:
+		m.s.Ready.Waited = 0
+		m.do(Action{Kind: ActBeginEvidence})
+		m.enter(PhaseRamping, controller, fmt.Sprintf("the new version was ready %d times in a row", m.s.Ready.Good))
+		m.enterStep(0)
+	case m.s.Phase == PhaseRamping && m.s.Ramp.TakenBack && (m.s.Stop == nil || m.s.Stop.Cause == CauseHand):
+		m.readyAgain()
+	}
+}
+
+func (m *machine) isNotReady(sample Readiness) {
+	if m.s.Phase == PhaseHydrating {
+		if sample.Failing != "" && m.s.Ready.Bad >= m.p.Ready.Consecutive && m.s.healthy() {
+			m.finish(PhaseExpired, ExitNotReady, "the new version cannot become ready: "+sample.Failing)
+		}
+		return
+	}
+	if hardLoss(sample) || m.s.Ready.Bad >= m.p.Ready.Consecutive {
+		m.lostReadiness(sample)
+	}
+}
+
+// hardLoss tells a canary that cannot answer from one that lags behind.
+func hardLoss(sample Readiness) bool {
+	if sample.Failing != "" || len(sample.Objects) == 0 {
+		return true
+	}
+	for _, o := range sample.Objects {
+		switch o.State {
+		case "ready", "no-inputs", "lagging", "lag-unknown":
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// sentence joins what makes a list readable in one line.
+func sentence(parts []string, atMost int) string {
+	if len(parts) <= atMost {
+		return strings.Join(parts, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(parts[:atMost], ", "), len(parts)-atMost)
+}

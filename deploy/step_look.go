@@ -1,0 +1,250 @@
+package deploy
+
+import "fmt"
+
+// looked takes a reading of the ids.
+func (m *machine) looked(e Looked) {
+	if e.For == LookWatch {
+		m.watched(e)
+		return
+	}
+	if m.heard(e.Err) || e.Err != nil {
+		m.lookFailed(e)
+		return
+	}
+	switch e.For {
+	case LookRecover:
+		m.recovered(e)
+	case LookAttempt:
+		m.lookedForAttempt(e)
+	case LookConfirm:
+		m.lookedToConfirm(e)
+	case LookRetry:
+		m.lookedToRetry(e)
+	}
+}
+
+func (m *machine) lookFailed(e Looked) {
+	switch e.For {
+	case LookAttempt:
+		if m.s.Swap.Stage == StageLooking {
+			m.s.Swap.Stage = StagePatience
+		}
+	default:
+		m.retry(ActLook, retryPause)
+	}
+}
+
+// watched is the outside watcher. A reading that overlaps with our own change of
+// names says nothing about others.
+func (m *machine) watched(e Looked) {
+	if m.heard(e.Err) || e.Err != nil || m.s.Recovering {
+		return
+	}
+	m.serverSeen(e.Server)
+	if e.Epoch != m.s.Epoch || m.s.Swap.Stage.active() || m.s.After.Dropping {
+		return
+	}
+	if diff := m.s.diff(e.Refs); len(diff) > 0 {
+		if m.s.Stop == nil || m.s.Stop.Cause != CauseInterference {
+			m.interference(diff)
+		}
+		return
+	}
+	m.s.LastLook = m.at
+	if e.Evidence != nil && e.Evidence.Rollout == m.s.Rollout && (m.s.Stop == nil || m.s.Stop.Cause != CauseUpstream) {
+		m.s.Evidence = e.Evidence
+	}
+	m.wellAgain()
+}
+
+// interference: the names do not stand for what was recorded. Everybody on live
+// names at once, and a person decides.
+func (m *machine) interference(diff []Change) {
+	next := "mzcanary rollout retry (once the names stand as recorded), or rollback"
+	if m.s.Names != NamesBefore {
+		next = "mzcanary rollout retry (once the names stand as recorded), or abort --force --reason …"
+	}
+	m.s.Swap.Impatient, m.s.Swap.Stage = false, m.idleStage()
+	m.stop(Stop{Kind: PhaseBlocked, Cause: CauseInterference, Live: true, Diff: diff, Exit: ExitRace,
+		Reason: "the names do not stand for the recorded objects: " + changes(diff), Next: next})
+	m.route()
+}
+
+// idleStage is where a promotion goes on when it was stopped.
+func (m *machine) idleStage() Stage {
+	if m.s.Swap.Stage == StageNone {
+		return StageNone
+	}
+	return StagePatience
+}
+
+func changes(diff []Change) string {
+	parts := make([]string, len(diff))
+	for i, c := range diff {
+		parts[i] = fmt.Sprintf("%s %s was %s, is %s", c.Kind, c.Name, orNothing(c.Was), orNothing(c.Is))
+	}
+	return sentence(parts, 6)
+}
+
+func orNothing(id string) string {
+	if id == "" {
+		return "nothing"
+	}
+	return id
+}
+
+func (m *machine) lookedForAttempt(e Looked) {
+	if m.s.Swap.Stage != StageLooking {
+		return
+	}
+	if m.s.Stop != nil {
+		m.s.Swap.Stage = StagePatience
+		return
+	}
+	m.serverSeen(e.Server)
+	if diff := m.s.diff(e.Refs); len(diff) > 0 {
+		m.interference(diff)
+		return
+	}
+	if m.s.Stop != nil || e.Server.ReadOnly {
+		m.s.Swap.Stage = StagePatience
+		return
+	}
+	m.attempt(e)
+}
+
+// lookedToConfirm: after a swap, now that nobody waits.
+func (m *machine) lookedToConfirm(e Looked) {
+	if m.s.Swap.Confirmed || m.s.Swap.Stage != StageNone {
+		return
+	}
+	m.serverSeen(e.Server)
+	if diff := m.s.diff(e.Refs); len(diff) > 0 {
+		m.interference(diff)
+		return
+	}
+	m.s.Swap.Confirmed, m.s.LastLook = true, m.at
+	if m.back() {
+		m.finish(m.s.Back.Final, m.s.Back.Exit, m.s.Back.Sentence)
+		return
+	}
+	m.decide(controller, "confirmed by ids", "")
+	if m.s.Marked {
+		m.do(Action{Kind: ActMark, Marks: m.s.marks(m.s.Phase)})
+	}
+}
+
+// lookedToRetry: a person said that what blocked the rollout is mended.
+func (m *machine) lookedToRetry(e Looked) {
+	if m.s.Stop == nil || m.s.Stop.Kind != PhaseBlocked {
+		return
+	}
+	m.serverSeen(e.Server)
+	if diff := m.s.diff(e.Refs); len(diff) > 0 {
+		m.s.Stop.Diff, m.s.Stop.Reason = diff, "the names still do not stand for the recorded objects: "+changes(diff)
+		m.decide(controller, "retry looked and found no change", m.s.Stop.Reason)
+		return
+	}
+	m.s.LastLook, m.s.Retries = m.at, 0
+	m.s.Swap.Attempts, m.s.Swap.Conflicts, m.s.Swap.Waited = 0, 0, 0
+	m.goOn(controller, "the names stand as recorded")
+	if m.s.Phase.swapped() && !m.s.Swap.Confirmed && m.s.Swap.Stage == StageNone {
+		m.do(Action{Kind: ActLook, For: LookConfirm})
+	}
+}
+
+// restarted: the journal says what was intended, only the catalog knows what
+// happened. Until it was read, everybody is on live names.
+func (m *machine) restarted() {
+	m.s.Recovering = false
+	m.s.Pending, m.s.RetryIn = "", 0
+	m.s.Ready.Good, m.s.Ready.Bad = 0, 0
+	switch {
+	case m.s.Phase.Final():
+		m.restartedFinal()
+		return
+	case m.s.Phase == PhasePreflight:
+		m.route()
+		m.do(Action{Kind: ActPreflight})
+		return
+	case m.s.Phase == PhaseHydrating:
+		m.route()
+		return
+	}
+	m.s.Recovering = true
+	m.s.After.Dropping = false
+	m.s.note(m.at, controller, "restarted", "everybody on live names until the ids are read")
+	m.route()
+	if m.s.Swap.Stage == StagePrepared || m.s.Swap.Stage == StageResolving {
+		m.s.Swap.Stage = StageResolving
+		m.s.Seq++
+		m.do(Action{Kind: ActResolve, Backend: m.s.Swap.Backend})
+		return
+	}
+	m.do(Action{Kind: ActLook, For: LookRecover})
+}
+
+// restartedFinal finishes what comes after the end: marks and the record.
+func (m *machine) restartedFinal() {
+	m.route()
+	switch {
+	case m.s.Marked:
+		m.do(Action{Kind: ActUnmark, Refs: m.s.marked()})
+	case m.s.Rollout != "":
+		m.do(Action{Kind: ActArchive})
+	}
+}
+
+// recovered goes on where the journal stopped, if the names stand accordingly.
+func (m *machine) recovered(e Looked) {
+	if !m.s.Recovering {
+		return
+	}
+	m.s.Recovering = false
+	m.serverSeen(e.Server)
+	if m.s.Stop != nil && m.s.Stop.Live {
+		m.s.Seq++
+		return
+	}
+	if diff := m.s.diff(e.Refs); len(diff) > 0 && m.s.Phase != PhaseRollingBack {
+		if m.s.Phase == PhaseSwappingBack || m.s.Phase == PhasePromoting {
+			if after, _ := m.outcome(e.Refs); len(after) == 0 && m.s.Swap.Stage == StagePreparing {
+				// No COMMIT of ours was in the journal, yet the names moved exactly as asked.
+				m.swapDone(AttemptRecord{})
+				return
+			}
+		}
+		m.interference(diff)
+		return
+	}
+	m.s.LastLook = m.at
+	m.goOnAfterRestart()
+}
+
+func (m *machine) goOnAfterRestart() {
+	m.s.Seq++
+	m.s.note(m.at, controller, "recovered", "the names stand as recorded")
+	switch m.s.Phase {
+	case PhaseRamping:
+		m.restoreEvidence()
+	case PhasePromoting, PhaseSwappingBack:
+		if m.s.Names == NamesBack {
+			m.do(Action{Kind: ActLook, For: LookConfirm})
+			return
+		}
+		m.s.Swap.Stage, m.s.Swap.Backoff = StagePatience, 0
+		if m.s.Phase == PhasePromoting {
+			m.restoreEvidence()
+		}
+		if m.s.Swap.Wish != "" {
+			m.applyWish()
+		}
+	case PhaseWindow, PhaseDraining, PhaseCleaning:
+		m.s.After.Settle = m.p.Drain.Settle
+		if !m.s.Swap.Confirmed {
+			m.do(Action{Kind: ActLook, For: LookConfirm})
+		}
+	}
+	m.route()
+}

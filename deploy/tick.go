@@ -1,0 +1,109 @@
+package deploy
+
+import (
+	"context"
+	"time"
+
+	"mzcanary/internal/armstats"
+	"mzcanary/router"
+)
+
+// clockSlack is how far wall clock and monotonic clock may go apart between two
+// ticks before it counts as a step.
+const clockSlack = 2 * time.Second
+
+// tick is the loop's clock: what can be seen for nothing is looked at, standing
+// observers are started when they are due, and the machine gets its time.
+func (r *runner) tick(ctx context.Context) {
+	now := r.c.opts.Clock()
+	elapsed := r.elapsed(ctx, now)
+	r.keepJournal(ctx)
+	if r.reroute != nil {
+		r.route(ctx, *r.reroute)
+	}
+	if r.s.Phase == PhaseIdle && r.s.Recovering && !now.Before(r.next.watch) {
+		r.next.watch = now.Add(retryPause)
+		r.lookForMarks(ctx)
+	}
+	ev := Ticked{At: At{now}, Elapsed: elapsed}
+	r.see(ctx, now, &ev)
+	r.handle(ctx, ev)
+	r.observe(ctx, now)
+}
+
+// elapsed is the observed time since the last tick. A process that slept did not
+// observe, so it is capped; a wall clock that jumped is told to the machine.
+func (r *runner) elapsed(ctx context.Context, now time.Time) time.Duration {
+	mono, wall := now.Sub(r.last), now.Round(0).Sub(r.last.Round(0))
+	r.last = now
+	if by := wall - mono; (by > clockSlack || by < -clockSlack) && r.s.Running() {
+		r.handle(ctx, ClockStepped{At{now}, by})
+	}
+	return min(max(mono, 0), 4*r.c.opts.Tick)
+}
+
+// see fills the tick with sessions and evidence, neither of which asks the server.
+func (r *runner) see(ctx context.Context, now time.Time, ev *Ticked) {
+	if !r.s.Running() && now.Before(r.next.survey) {
+		return
+	}
+	r.next.survey = now.Add(time.Second)
+	ctx, cancel := context.WithTimeout(ctx, quickTimeout)
+	defer cancel()
+	if s, err := r.c.opts.Traffic.Survey(ctx, r.s.Deployment); err == nil {
+		ev.Canary = s.Sessions[router.Canary]
+		ev.Left = max(0, s.Sessions[router.Canary]-s.Wanted[router.Canary])
+		ev.Stuck = stuck(s, r.plan.Promote.Gather)
+		r.view.setSurvey(s)
+	} else {
+		ev.Left = -1
+	}
+	if r.s.Phase != PhaseRamping && r.s.Phase != PhasePromoting || r.s.Recovering {
+		return
+	}
+	e, err := r.c.opts.Traffic.Evidence(ctx, r.s.Deployment)
+	if err != nil || e.Rollout != r.s.Rollout {
+		return
+	}
+	r.judge(e, ev)
+}
+
+func (r *runner) judge(e armstats.Evidence, ev *Ticked) {
+	j := Judge(e, r.s.Weight, r.plan.judge())
+	ev.Judgement, ev.Minimum = &j, MinimumMet(e, r.plan.judge())
+	r.view.setEvidence(e)
+}
+
+// observe starts the standing observers that the phase wants and that are due.
+// While an attempt is under way none is: a catalog read may cost more than the
+// swap, and sessions wait.
+func (r *runner) observe(ctx context.Context, now time.Time) {
+	if r.s.Recovering || r.s.Swap.Stage.active() || !r.s.Running() {
+		return
+	}
+	s, spec, plan := r.s.clone(), r.spec, r.plan
+	look := r.looker()
+	switch r.s.Phase {
+	case PhaseHydrating, PhaseRamping, PhasePromoting:
+		if r.due(&r.next.ready, now, plan.Ready.Poll, "readiness") {
+			r.start(ctx, "readiness", func(ctx context.Context) Event { return look.sample(ctx, spec, plan.Ready) })
+		}
+	case PhaseWindow, PhaseDraining:
+		if r.due(&r.next.census, now, r.c.opts.Watch, "census") {
+			c := r.cleaner()
+			r.start(ctx, "census", func(ctx context.Context) Event { return c.census(ctx, s) })
+		}
+	}
+	if r.s.Phase != PhasePreflight && !r.s.After.Dropping && r.due(&r.next.watch, now, r.c.opts.Watch, "look:watch") {
+		r.start(ctx, "look:watch", func(ctx context.Context) Event { return look.look(ctx, s, LookWatch) })
+	}
+}
+
+// due reports whether an observer may start now, and sets its next time.
+func (r *runner) due(next *time.Time, now time.Time, every time.Duration, kind string) bool {
+	if now.Before(*next) || r.jobs[kind] != nil {
+		return false
+	}
+	*next = now.Add(every)
+	return true
+}
