@@ -209,3 +209,8 @@ func (n Numeric) Float64() float64 {
 }
 
 func errDivision() *Error { return evalError("22012", "division by zero") }
+
+// truncate drops the fraction.
+func (n Numeric) truncate() Numeric {
+	return Numeric{coef: new(big.Int).Quo(n.big(), pow10(n.scale))}
+}

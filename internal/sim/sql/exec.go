@@ -1,0 +1,415 @@
+package sql
+
+import "slices"
+
+// operator computes rows; f is the row of the enclosing query, or of what lies
+// to the left of a lateral item.
+type operator interface {
+	rows(e *env, f *frame) ([][]Value, error)
+}
+
+// oneRowOp is a missing FROM clause.
+type oneRowOp struct{}
+
+func (*oneRowOp) rows(*env, *frame) ([][]Value, error) { return [][]Value{{}}, nil }
+
+// scanOp reads a relation, once per evaluation.
+type scanOp struct{ rel *Relation }
+
+func (o *scanOp) rows(e *env, _ *frame) ([][]Value, error) {
+	if rows, ok := e.memo[o.rel].([][]Value); ok {
+		return rows, nil
+	}
+	rows, err := o.rel.Rows(e.ctx)
+	if err == nil {
+		e.memo[o.rel] = rows
+	}
+	return rows, err
+}
+
+// subOp reads a derived table or a common table expression.
+type subOp struct{ sub *subplan }
+
+func (o *subOp) rows(e *env, f *frame) ([][]Value, error) { return o.sub.rows(e, f) }
+
+// funcOp calls a set-returning function.
+type funcOp struct{ fn tableFn }
+
+func (o *funcOp) rows(e *env, f *frame) ([][]Value, error) {
+	if f == nil {
+		f = &frame{}
+	}
+	return o.fn(e, f)
+}
+
+type valuesOp struct{ rowExprs [][]*typed }
+
+func (o *valuesOp) rows(e *env, f *frame) ([][]Value, error) {
+	out := make([][]Value, len(o.rowExprs))
+	for i, exprs := range o.rowExprs {
+		row, err := evalAll(e, &frame{nil, f}, exprs)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = row
+	}
+	return out, nil
+}
+
+// filterOp keeps the rows for which every condition is true.
+type filterOp struct {
+	in    operator
+	conds []*typed
+}
+
+func (o *filterOp) rows(e *env, f *frame) ([][]Value, error) {
+	in, err := o.in.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]Value
+	fr := &frame{nil, f}
+	for _, row := range in {
+		if err := e.tick(); err != nil {
+			return nil, err
+		}
+		fr.row = row
+		ok, err := allTrue(e, fr, o.conds)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+func allTrue(e *env, f *frame, conds []*typed) (bool, error) {
+	for _, c := range conds {
+		v, err := c.eval(e, f)
+		if err != nil || v != true {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+type projectOp struct {
+	in    operator
+	exprs []*typed
+}
+
+func (o *projectOp) rows(e *env, f *frame) ([][]Value, error) {
+	in, err := o.in.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]Value, len(in))
+	fr := &frame{nil, f}
+	for i, row := range in {
+		if err := e.tick(); err != nil {
+			return nil, err
+		}
+		fr.row = row
+		if out[i], err = evalAll(e, fr, o.exprs); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// joinOp joins two inputs. Keys, when there are any, are hashed; conditions
+// see the rows of both sides. The right keys see the right row behind lwidth
+// NULLs, so that both were planned in one scope.
+type joinOp struct {
+	kind           joinKind
+	l, r           operator
+	lwidth, rwidth int
+	lkeys, rkeys   []*typed
+	conds          []*typed
+	lateral        bool // r sees the row of l
+}
+
+func (o *joinOp) rows(e *env, f *frame) ([][]Value, error) {
+	left, err := o.l.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	var right [][]Value
+	var table map[string][]int
+	if !o.lateral {
+		if right, err = o.r.rows(e, f); err != nil {
+			return nil, err
+		}
+		if table, err = o.hash(e, f, right); err != nil {
+			return nil, err
+		}
+	}
+	var out [][]Value
+	matchedRight := make([]bool, len(right))
+	for _, l := range left {
+		if o.lateral {
+			if right, err = o.r.rows(e, &frame{l, f}); err != nil {
+				return nil, err
+			}
+		}
+		n := len(out)
+		if out, err = o.match(e, f, l, right, table, matchedRight, out); err != nil {
+			return nil, err
+		}
+		if len(out) == n && (o.kind == joinLeft || o.kind == joinFull) {
+			out = append(out, append(slices.Clone(l), make([]Value, o.rwidth)...))
+		}
+		if err := tooMany(len(out)); err != nil {
+			return nil, err
+		}
+	}
+	if o.kind == joinRight || o.kind == joinFull {
+		for i, r := range right {
+			if !matchedRight[i] {
+				out = append(out, append(make([]Value, o.lwidth), r...))
+			}
+		}
+	}
+	return out, nil
+}
+
+// hash indexes the right rows by their keys; nil: there are no keys.
+func (o *joinOp) hash(e *env, f *frame, right [][]Value) (map[string][]int, error) {
+	if len(o.lkeys) == 0 {
+		return nil, nil
+	}
+	table := make(map[string][]int, len(right))
+	for i, r := range right {
+		if err := e.tick(); err != nil {
+			return nil, err
+		}
+		key, null, err := joinKey(e, &frame{append(make([]Value, o.lwidth), r...), f}, o.rkeys)
+		if err != nil {
+			return nil, err
+		}
+		if !null {
+			table[key] = append(table[key], i)
+		}
+	}
+	return table, nil
+}
+
+func joinKey(e *env, f *frame, keys []*typed) (key string, null bool, err error) {
+	var dst []byte
+	for _, k := range keys {
+		v, err := k.eval(e, f)
+		if err != nil {
+			return "", false, err
+		}
+		if v == nil {
+			return "", true, nil
+		}
+		dst = appendKey(dst, v)
+	}
+	return string(dst), false, nil
+}
+
+// match appends the joined rows of one left row.
+func (o *joinOp) match(e *env, f *frame, l []Value, right [][]Value, table map[string][]int, matched []bool, out [][]Value) ([][]Value, error) {
+	try := func(i int) error {
+		if err := e.tick(); err != nil {
+			return err
+		}
+		row := append(append(make([]Value, 0, o.lwidth+o.rwidth), l...), right[i]...)
+		ok, err := allTrue(e, &frame{row, f}, o.conds)
+		if err != nil || !ok {
+			return err
+		}
+		if !o.lateral {
+			matched[i] = true
+		}
+		out = append(out, row)
+		return tooMany(len(out))
+	}
+	if table == nil {
+		for i := range right {
+			if err := try(i); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	key, null, err := joinKey(e, &frame{l, f}, o.lkeys)
+	if err != nil || null {
+		return out, err
+	}
+	for _, i := range table[key] {
+		if err := try(i); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// setOpOp is UNION, EXCEPT or INTERSECT.
+type setOpOp struct {
+	op   string
+	all  bool
+	l, r operator
+}
+
+func (o *setOpOp) rows(e *env, f *frame) ([][]Value, error) {
+	l, err := o.l.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	r, err := o.r.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	if o.op == "UNION" {
+		all := slices.Concat(l, r)
+		if o.all {
+			return all, nil
+		}
+		return distinctRows(all), nil
+	}
+	if !o.all {
+		l, r = distinctRows(l), distinctRows(r)
+	}
+	count := map[string]int{}
+	for _, row := range r {
+		count[rowKey(row)]++
+	}
+	var out [][]Value
+	for _, row := range l {
+		k := rowKey(row)
+		inRight := count[k] > 0
+		if inRight {
+			count[k]--
+		}
+		if inRight == (o.op == "INTERSECT") {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
+
+func distinctRows(rows [][]Value) [][]Value {
+	seen := make(map[string]bool, len(rows))
+	var out [][]Value
+	for _, row := range rows {
+		if k := rowKey(row); !seen[k] {
+			seen[k] = true
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+type distinctOp struct{ in operator }
+
+func (o *distinctOp) rows(e *env, f *frame) ([][]Value, error) {
+	rows, err := o.in.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	return distinctRows(rows), nil
+}
+
+// sortKey is a column to sort by.
+type sortKey struct {
+	index      int
+	desc       bool
+	nullsFirst bool
+}
+
+// sortRows sorts in place, keeping the order of equals.
+func sortRows(rows [][]Value, keys []sortKey) {
+	slices.SortStableFunc(rows, func(a, b []Value) int {
+		for _, k := range keys {
+			x, y := a[k.index], b[k.index]
+			if x == nil || y == nil {
+				if c := compareNulls(x, y, k.nullsFirst); c != 0 {
+					return c
+				}
+				continue
+			}
+			c := compareValues(x, y)
+			if k.desc {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+}
+
+// sortOp sorts, keeps the first row of each DISTINCT ON group, and cuts hidden
+// columns off.
+type sortOp struct {
+	in         operator
+	keys       []sortKey
+	width      int
+	distinctOn []int
+}
+
+func (o *sortOp) rows(e *env, f *frame) ([][]Value, error) {
+	in, err := o.in.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	rows := slices.Clone(in)
+	sortRows(rows, o.keys)
+	if o.distinctOn != nil {
+		seen := map[string]bool{}
+		rows = slices.DeleteFunc(rows, func(row []Value) bool {
+			var key []byte
+			for _, i := range o.distinctOn {
+				key = appendKey(key, row[i])
+			}
+			dup := seen[string(key)]
+			seen[string(key)] = true
+			return dup
+		})
+	}
+	for i, row := range rows {
+		rows[i] = row[:o.width:o.width]
+	}
+	return rows, nil
+}
+
+// limitOp is LIMIT and OFFSET; nil: not given.
+type limitOp struct {
+	in            operator
+	limit, offset *typed
+}
+
+func (o *limitOp) rows(e *env, f *frame) ([][]Value, error) {
+	rows, err := o.in.rows(e, f)
+	if err != nil {
+		return nil, err
+	}
+	count := func(t *typed, what string, none int64) (int64, error) {
+		if t == nil {
+			return none, nil
+		}
+		v, err := t.eval(e, &frame{nil, f})
+		if err != nil || v == nil {
+			return none, err
+		}
+		if n := v.(int64); n >= 0 {
+			return n, nil
+		}
+		return 0, evalError("22023", "%s must not be negative", what)
+	}
+	skip, err := count(o.offset, "OFFSET", 0)
+	if err != nil {
+		return nil, err
+	}
+	rows = rows[min(skip, int64(len(rows))):]
+	n, err := count(o.limit, "LIMIT", int64(len(rows)))
+	if err != nil {
+		return nil, err
+	}
+	return rows[:min(n, int64(len(rows)))], nil
+}
