@@ -128,6 +128,7 @@ func (s *session) mayLeaveBoundary() verdict {
 	if s.attn&attnHold != 0 {
 		if s.waitSince == 0 {
 			s.waitSince = s.p.now()
+			s.attn |= attnWaited
 		}
 		return waitHeld
 	}
@@ -138,7 +139,7 @@ func (s *session) mayLeaveBoundary() verdict {
 	if s.attn&attnMove != 0 {
 		return inject
 	}
-	if s.waitSince != 0 {
+	if s.attn&attnWaited != 0 {
 		s.heldMessageGoes()
 	}
 	return pass

@@ -311,11 +311,9 @@ func (h *Hold) awaitWaiting() {
 // heldMessageGoes notes that the message that waited goes on. Under the
 // session's mu.
 func (s *session) heldMessageGoes() {
-	if s.waitSince == 0 {
-		return
-	}
 	d := time.Duration(s.p.now() - s.waitSince)
 	s.waitSince = 0
+	s.attn &^= attnWaited
 	s.p.count.stalled(d)
 	if h := s.stallOf; h != nil {
 		s.stallOf = nil
@@ -326,6 +324,7 @@ func (s *session) heldMessageGoes() {
 // heldMessageLost notes that the message that waited is never sent.
 func (s *session) heldMessageLost() {
 	s.waitSince = 0
+	s.attn &^= attnWaited
 	if h := s.stallOf; h != nil {
 		s.stallOf = nil
 		h.wentOn(-1)

@@ -216,6 +216,8 @@ func (s *session) why(state State, i SessionInfo) string {
 		return "COPY FROM STDIN is running"
 	case state.Phase == PhaseClosing:
 		return "closing"
+	case state.Phase == PhaseBoundary && s.waitSince != 0:
+		return "its message waits at the closed gate"
 	case state.Phase == PhaseBoundary:
 		return s.whyNotMoved(i)
 	case state.Partial:

@@ -25,6 +25,7 @@ const (
 	attnReset                        // a DISCARD or RESET is in flight: nothing may follow it yet
 	attnFull                         // too much in flight to go on reading the client
 	attnDrop                         // a cancel came for the message that waits
+	attnWaited                       // the next message has waited at the gate: note when it goes
 	attnEnd                          // the session is being ended
 )
 
