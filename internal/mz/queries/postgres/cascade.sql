@@ -1,6 +1,7 @@
 -- What DROP SCHEMA … CASCADE would take along, walked as the server walks it: from
 -- the schema to what depends on it, from a rule to its view.
--- $1 schema oid. The schema's own objects are left out.
+-- $1 schema oid. The schema's own objects are left out. The last column is the schema
+-- of what would go.
 WITH RECURSIVE reach(classid, objid) AS (
   SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
   WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid::text = $1
@@ -13,10 +14,13 @@ WITH RECURSIVE reach(classid, objid) AS (
     WHERE r.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = r.objid
   ) n
 )
-SELECT i.type, r.objid::text, i.identity
+SELECT i.type, r.objid::text, i.identity, i.schema
 FROM reach r CROSS JOIN LATERAL pg_catalog.pg_identify_object(r.classid, r.objid, 0) i
 WHERE r.classid <> 'pg_catalog.pg_rewrite'::regclass AND r.classid <> 'pg_catalog.pg_type'::regclass
   AND r.classid <> 'pg_catalog.pg_constraint'::regclass
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_trigger t
+    WHERE r.classid = 'pg_catalog.pg_trigger'::regclass AND t.oid = r.objid AND t.tgisinternal)
   AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_depend d
     WHERE d.classid = r.classid AND d.objid = r.objid
@@ -24,7 +28,7 @@ WHERE r.classid <> 'pg_catalog.pg_rewrite'::regclass AND r.classid <> 'pg_catalo
   AND i.schema IS DISTINCT FROM (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid::text = $1)
   AND i.schema IS DISTINCT FROM 'pg_toast'
 UNION
-SELECT 'table constraint', k.oid::text, k.conname || ' on ' || k.conrelid::regclass::text
+SELECT 'table constraint', k.oid::text, k.conname || ' on ' || k.conrelid::regclass::text, c.relnamespace::regnamespace::text
 FROM reach r JOIN pg_catalog.pg_constraint k ON r.classid = 'pg_catalog.pg_constraint'::regclass AND k.oid = r.objid
 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
 WHERE c.relnamespace::text <> $1
