@@ -59,6 +59,14 @@ func (l *link) write(b []byte) error {
 	return err
 }
 
+// writeUnit writes an injected unit. Its writer need not be the one whose bytes
+// go through out, and may still be returning from its write when the server has
+// answered and the next writer begins: it has no state in the link.
+func (l *link) writeUnit(b []byte) error {
+	_, err := l.conn.Write(b)
+	return err
+}
+
 // onWritable writes what is left of out; false waits until the socket takes more.
 func (l *link) onWritable(fd uintptr) bool {
 	for len(l.out) > 0 {

@@ -126,7 +126,7 @@ func (s *session) relay(p []byte) (more bool, err error) {
 		next.unit, err = s.finishLogin()
 	}
 	if err == nil && len(next.unit) > 0 {
-		err = s.server.write(next.unit)
+		err = s.server.writeUnit(next.unit)
 	}
 	if next.leave {
 		s.p.reg.leave(s)

@@ -139,7 +139,7 @@ func (s *session) retarget() error {
 	if len(unit) == 0 {
 		return nil // something changed meanwhile: ask the gate again
 	}
-	if err := s.server.write(unit); err != nil {
+	if err := s.server.writeUnit(unit); err != nil {
 		return &serverError{err}
 	}
 	return nil

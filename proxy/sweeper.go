@@ -95,7 +95,7 @@ func (s *session) moveIdle() bool {
 	unit := s.beginUnit()
 	s.running.swept = true
 	s.mu.Unlock()
-	if err := s.server.write(unit); err != nil {
+	if err := s.server.writeUnit(unit); err != nil {
 		s.server.endRead() // its pump says what became of it
 	}
 	return true
