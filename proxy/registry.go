@@ -14,14 +14,16 @@ import (
 
 // registry knows every session. Its lock comes before a session's.
 type registry struct {
-	mu      sync.Mutex
-	conns   int // connections accepted and not finished, of any kind
-	empty   chan struct{}
-	ending  *wire.Failure // new sessions are refused with it
-	all     map[*session]struct{}
-	byKey   map[uint32]*session
-	perUser map[string]int
-	fleets  map[string]*fleet
+	mu     sync.Mutex
+	conns  int // connections accepted and not finished, of any kind
+	empty  chan struct{}
+	ending *wire.Failure // new sessions are refused with it
+	// admitted counts the places taken: sessions and those being connected.
+	admitted int
+	all      map[*session]struct{}
+	byKey    map[uint32]*session
+	perUser  map[string]int
+	fleets   map[string]*fleet
 }
 
 // fleet is the sessions of one deployment and the hold on them.
@@ -71,17 +73,44 @@ func (r *registry) whenEmpty() <-chan struct{} {
 	return empty
 }
 
-// admit takes a session in, within the limits, and gives it its key.
+// admit reserves the place of a session, within the limits.
 func (r *registry) admit(s *session, limits Limits) *wire.Failure {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.ending != nil:
 		return r.ending
-	case limits.MaxSessions > 0 && len(r.all) >= limits.MaxSessions:
+	case limits.MaxSessions > 0 && r.admitted >= limits.MaxSessions:
 		return wire.Fail(wire.KindTooManySessions, "", nil)
 	case limits.PerUser > 0 && r.perUser[s.user] >= limits.PerUser:
 		return wire.Fail(wire.KindTooManyForUser, "", nil)
+	}
+	r.admitted++
+	r.perUser[s.user]++
+	return nil
+}
+
+// giveBack ends the reservation of admit.
+func (r *registry) giveBack(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.freePlace(s)
+}
+
+func (r *registry) freePlace(s *session) {
+	r.admitted--
+	if r.perUser[s.user]--; r.perUser[s.user] == 0 {
+		delete(r.perUser, s.user)
+	}
+}
+
+// add makes an admitted session, which has both its legs, known to everybody,
+// and gives it its key.
+func (r *registry) add(s *session) *wire.Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending != nil {
+		return r.ending
 	}
 	for {
 		// The sign bit stays 0: there are clients that print it as a number.
@@ -93,7 +122,6 @@ func (r *registry) admit(s *session, limits Limits) *wire.Failure {
 	}
 	r.byKey[s.key.PID] = s
 	r.all[s] = struct{}{}
-	r.perUser[s.user]++
 	return nil
 }
 
@@ -167,9 +195,7 @@ func (r *registry) remove(s *session) {
 	}
 	delete(r.all, s)
 	delete(r.byKey, s.key.PID)
-	if r.perUser[s.user]--; r.perUser[s.user] == 0 {
-		delete(r.perUser, s.user)
-	}
+	r.freePlace(s)
 	for _, f := range r.fleets {
 		delete(f.sessions, s)
 	}

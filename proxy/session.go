@@ -146,9 +146,9 @@ type gate struct {
 	bytesIn, bytesOut                         uint64
 }
 
-func newSession(p *Proxy, client, server *link, st *wire.Startup) *session {
+func newSession(p *Proxy, client *link, st *wire.Startup) *session {
 	s := &session{
-		p: p, id: hex.EncodeToString(randomBytes(8)), client: client, server: server,
+		p: p, id: hex.EncodeToString(randomBytes(8)), client: client,
 		done: make(chan struct{}), wake: make(chan struct{}, 1), connected: p.now(), clientClean: true,
 	}
 	s.clientAddr = client.conn.RemoteAddr().String()

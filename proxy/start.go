@@ -56,28 +56,39 @@ func (p *Proxy) connect(ctx context.Context, client *link, st *wire.Startup) (*s
 	if err != nil {
 		return nil, err
 	}
-	s := newSession(p, client, nil, st)
+	s := newSession(p, client, st)
 	if f := p.reg.admit(s, p.cfg.Limits); f != nil {
 		return nil, f
 	}
+	if err := p.reach(ctx, s, st, packet); err != nil {
+		p.reg.giveBack(s)
+		return nil, err
+	}
+	if f := p.reg.add(s); f != nil {
+		s.server.conn.Close()
+		p.reg.giveBack(s)
+		return nil, f
+	}
+	return s, nil
+}
+
+// reach dials the server and sends it the client's start-up packet.
+func (p *Proxy) reach(ctx context.Context, s *session, st *wire.Startup, packet []byte) error {
 	if unknown, needed := st.Negotiate(); needed {
-		if err := client.write(wire.AppendNegotiate(nil, unknown)); err != nil {
-			p.reg.remove(s)
-			return nil, wire.Fail(wire.KindClientGone, "", err)
+		if err := s.client.write(wire.AppendNegotiate(nil, unknown)); err != nil {
+			return wire.Fail(wire.KindClientGone, "", err)
 		}
 	}
 	server, err := p.dial(ctx)
 	if err != nil {
-		p.reg.remove(s)
-		return nil, err
+		return err
+	}
+	if err := server.write(packet); err != nil {
+		server.conn.Close()
+		return wire.Fail(wire.KindUpstreamDown, "", err)
 	}
 	s.server = server
-	if err := server.write(packet); err != nil {
-		p.reg.remove(s)
-		server.conn.Close()
-		return nil, wire.Fail(wire.KindUpstreamDown, "", err)
-	}
-	return s, nil
+	return nil
 }
 
 func (p *Proxy) dial(ctx context.Context) (*link, error) {
