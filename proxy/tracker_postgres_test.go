@@ -6,15 +6,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"mzcanary/internal/pgtest"
 	"mzcanary/internal/wire"
 )
 
@@ -22,19 +19,25 @@ import (
 // checks that the tracker counts as the server does: whatever was sent, after
 // the answer to a last statement the session is at a boundary.
 func TestTrackerAgainstPostgres(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts PostgreSQL: skipped with -short")
-	}
-	socket := startPostgresForTracker(t)
-	setup := dialPostgres(t, socket)
+	server := pgtest.Need(t, pgtest.Start)
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	setup := dialPostgres(t, server.Addr())
 	setup.client('Q', "CREATE TABLE t (a int CHECK (a <> 7)); CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "+
 		"$$BEGIN RAISE EXCEPTION 'no'; END$$; CREATE TABLE never (a int); "+
 		"CREATE TRIGGER r BEFORE INSERT ON never FOR EACH STATEMENT EXECUTE FUNCTION refuse()\x00")
 	setup.answersUntilRest()
 	phases := map[string]int{}
-	random := rand.New(rand.NewPCG(7, uint64(time.Now().UnixNano()%1000)))
-	for range 250 {
-		c := dialPostgres(t, socket)
+	conversations := 250 // more in a soak
+	if text := os.Getenv("MZCANARY_CONVERSATIONS"); text != "" {
+		conversations, _ = strconv.Atoi(text)
+	}
+	random := rand.New(rand.NewPCG(7, 11))
+	for range conversations {
+		c := dialPostgres(t, server.Addr())
 		end := c.converse(random)
 		phases[end]++
 		c.conn.Close()
@@ -73,9 +76,9 @@ type tracked struct {
 	story []string
 }
 
-func dialPostgres(t *testing.T, socket string) *tracked {
+func dialPostgres(t *testing.T, address string) *tracked {
 	t.Helper()
-	conn, err := net.Dial("unix", socket)
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,47 +198,4 @@ func (c *tracked) converse(random *rand.Rand) string {
 		}
 	}
 	return c.track.State().Phase.String()
-}
-
-// startPostgresForTracker runs a server that belongs to the test and returns
-// its socket. PostgreSQL refuses to run as root: it runs as user postgres then.
-func startPostgresForTracker(t *testing.T) (socket string) {
-	t.Helper()
-	bin := "/usr/lib/postgresql/15/bin"
-	if _, err := os.Stat(filepath.Join(bin, "postgres")); err != nil {
-		t.Skip("needs PostgreSQL 15 in " + bin)
-	}
-	dir, err := os.MkdirTemp("", "mzcanary-pg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	attr := &syscall.SysProcAttr{}
-	if os.Geteuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			t.Skip("needs a user named postgres: the server refuses to run as root")
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	}
-	command := func(name string, args ...string) *exec.Cmd {
-		c := exec.Command(filepath.Join(bin, name), args...)
-		c.Dir, c.SysProcAttr = dir, attr
-		return c
-	}
-	data := filepath.Join(dir, "data")
-	if text, err := command("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, text)
-	}
-	if text, err := command("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o",
-		"-k "+dir+" -c listen_addresses='' -c fsync=off", "start").CombinedOutput(); err != nil {
-		t.Fatalf("pg_ctl start: %v\n%s", err, text)
-	}
-	t.Cleanup(func() { command("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop").Run() })
-	return filepath.Join(dir, ".s.PGSQL.5432")
 }
