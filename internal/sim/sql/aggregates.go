@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -401,18 +400,27 @@ func (t typeName) key() string {
 	return k + strings.Repeat(" list", t.lists)
 }
 
-// usesAggregate says whether an expression calls an aggregate of its own level.
-func usesAggregate(list ...Expr) bool {
-	return slices.ContainsFunc(list, func(x Expr) bool {
-		found := false
+// usesAggregate is the name of an aggregate that the expressions call on their
+// own level; "": none.
+func usesAggregate(list ...Expr) string {
+	found := ""
+	for _, x := range list {
 		walk(x, func(x Expr) bool {
-			if c, ok := x.(*callExpr); ok {
+			if c, ok := x.(*callExpr); ok && found == "" {
 				if name, ok := functionName(c.name); ok && isAggregate(name) {
-					found = true
+					found = name
 				}
 			}
-			return !found
+			return found == ""
 		})
-		return found
-	})
+	}
+	return found
+}
+
+// noAggregate fails when an expression of the clause calls an aggregate.
+func noAggregate(x Expr, clause string) error {
+	if name := usesAggregate(x); name != "" {
+		return planError("aggregate functions are not allowed in %s (function pg_catalog.%s)", clause, name)
+	}
+	return nil
 }

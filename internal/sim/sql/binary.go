@@ -15,7 +15,8 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 var be = binary.BigEndian
 
 // EncodeBinary writes a value that is not NULL in the binary format of the
-// wire. Lists and mz_aclitems have none: that error is for Bind.
+// wire; the result is not nil. Lists and mz_aclitems have none: that error is
+// for Bind.
 func EncodeBinary(v Value, t Type) ([]byte, error) {
 	switch v := v.(type) {
 	case bool:
@@ -181,7 +182,7 @@ func decodeBinary(b []byte, t Type) (Value, error) {
 	case OIDText, OIDVarchar, OIDBpchar, OIDName, OIDChar, OIDMzTimestamp:
 		return parseText(string(b), t)
 	case OIDBytea:
-		return append([]byte(nil), b...), nil
+		return append([]byte{}, b...), nil
 	case OIDUUID:
 		return formatUUID(b), nil
 	case OIDJSONB:

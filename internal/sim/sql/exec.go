@@ -13,16 +13,30 @@ type oneRowOp struct{}
 
 func (*oneRowOp) rows(*env, *frame) ([][]Value, error) { return [][]Value{{}}, nil }
 
-// scanOp reads a relation, once per evaluation.
-type scanOp struct{ rel *Relation }
+// scanOp reads a relation, once per evaluation. It asks the resolver of the
+// evaluation for it, so that a plan can outlive the data it was planned with.
+type scanOp struct {
+	name  Name
+	width int
+}
+
+type scanKey string
 
 func (o *scanOp) rows(e *env, _ *frame) ([][]Value, error) {
-	if rows, ok := e.memo[o.rel].([][]Value); ok {
+	key := scanKey(o.name.String())
+	if rows, ok := e.memo[key].([][]Value); ok {
 		return rows, nil
 	}
-	rows, err := o.rel.Rows(e.ctx)
+	rel, err := e.r.Relation(o.name)
+	if err != nil {
+		return nil, err
+	}
+	if len(rel.Columns) != o.width {
+		return nil, &Error{Code: "0A000", Message: "cached plan must not change result type"}
+	}
+	rows, err := rel.Rows(e.ctx)
 	if err == nil {
-		e.memo[o.rel] = rows
+		e.memo[key] = rows
 	}
 	return rows, err
 }

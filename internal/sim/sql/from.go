@@ -109,7 +109,7 @@ func (s *selectPlan) relation(t *tableRef) (fromItem, error) {
 	if err != nil {
 		return fromItem{}, err
 	}
-	sub, err := renamed(&subplan{op: &scanOp{rel}, cols: rel.Columns}, name, t.alias.columns)
+	sub, err := renamed(&subplan{op: &scanOp{t.name, len(rel.Columns)}, cols: rel.Columns}, name, t.alias.columns)
 	if err != nil {
 		return fromItem{}, err
 	}
@@ -319,8 +319,8 @@ func (s *selectPlan) where() error {
 	if s.body.where == nil {
 		return nil
 	}
-	if usesAggregate(s.body.where) {
-		return planError("aggregate functions are not allowed in WHERE clause")
+	if err := noAggregate(s.body.where, "WHERE clause"); err != nil {
+		return err
 	}
 	var top []*typed
 	for _, x := range conjuncts(s.body.where) {

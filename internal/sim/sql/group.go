@@ -28,7 +28,7 @@ func (s *selectPlan) group() error {
 	for _, o := range s.order {
 		exprs = append(exprs, o.Expr)
 	}
-	if len(s.body.groupBy) == 0 && s.body.having == nil && !usesAggregate(exprs...) {
+	if len(s.body.groupBy) == 0 && s.body.having == nil && usesAggregate(exprs...) == "" {
 		return nil
 	}
 	if len(s.scope.srf) > 0 {
@@ -90,8 +90,8 @@ func (s *selectPlan) groupKey(x Expr) (string, *typed, error) {
 		}
 		x = o.expr
 	}
-	if usesAggregate(x) {
-		return "", nil, planError("aggregate functions are not allowed in GROUP BY clause")
+	if err := noAggregate(x, "GROUP BY clause"); err != nil {
+		return "", nil, err
 	}
 	t, err := s.compile(x, s.scope)
 	if err != nil {

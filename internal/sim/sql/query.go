@@ -2,11 +2,12 @@ package sql
 
 import "context"
 
-// Resolver gives a query what it does not contain. It must be safe for the
-// time of one call of Plan or Eval; plans keep only the relations it gave.
+// Resolver gives a query what it does not contain. Nothing of it outlives the
+// call of Plan or Eval it was given to.
 type Resolver interface {
 	// Relation finds a relation by its name; its error is shown to the client
-	// as it is ("unknown catalog item 'x'").
+	// as it is ("unknown catalog item 'x'"). Plan asks for the columns, Eval
+	// again for the rows: the relation must have the same columns then.
 	Relation(name Name) (*Relation, error)
 	// Function answers functions that need the session: name is lower-case
 	// and without schema, args are never NULL. handled false: refused as

@@ -9,7 +9,8 @@ import (
 )
 
 // EncodeText writes a value that is not NULL in the text format of the wire.
-func EncodeText(v Value, t Type) []byte { return appendText(nil, v, t) }
+// The result is never nil, which would mean NULL.
+func EncodeText(v Value, t Type) []byte { return appendText([]byte{}, v, t) }
 
 func appendText(dst []byte, v Value, t Type) []byte {
 	switch v := v.(type) {
@@ -263,7 +264,7 @@ func parseBytea(s string) (Value, error) {
 		}
 		return b, nil
 	}
-	var b []byte
+	b := []byte{}
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] != '\\':
