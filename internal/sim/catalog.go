@@ -138,9 +138,8 @@ type object struct {
 
 // viewBody is a view's definition with its names resolved once, when it was created.
 type viewBody struct {
-	text     string
-	plan     *sql.Plan
-	bindings map[string]string // name as written → id
+	text string
+	plan *sql.Plan // reads by id
 }
 
 type role struct {

@@ -126,8 +126,7 @@ func (se *session) runExecute(ctx context.Context, st *sql.Execute) (outcome, er
 	if err := se.verify(p); err != nil {
 		return outcome{}, err
 	}
-	r := &resolver{server: se.s, cat: se.catalog(), scope: se.scope(), session: se, found: map[string]string{},
-		eval: &evaluation{data: se.s.latest(), now: se.s.now()}}
+	r := se.reader(se.catalog(), se.s.latest(), se.s.now())
 	args, err := sql.EvalArgs(ctx, r, st.Args, p.desc.params)
 	if err != nil {
 		return outcome{}, err

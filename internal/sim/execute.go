@@ -169,6 +169,7 @@ func (se *session) isolation(level string, local bool) error {
 		return err
 	}
 	se.vars.set(d.name, &v, local)
+	se.vars.silent[d.name] = true
 	return nil
 }
 

@@ -123,9 +123,7 @@ func (se *session) parse(m *pgproto3.Parse) error {
 	if len(stmts) > 1 {
 		return failf("XX000", "cannot insert multiple commands into a prepared statement")
 	}
-	if m.Name != "" && se.prepared[m.Name] != nil {
-		return failf("42P05", "prepared statement %q already exists", m.Name)
-	}
+	// A name that is taken is replaced without a word, named or not (PostgreSQL refuses a named one).
 	st := &statement{params: m.ParameterOIDs}
 	if len(stmts) == 1 {
 		st.ast = stmts[0]
@@ -163,7 +161,7 @@ func (se *session) bind(m *pgproto3.Bind) error {
 		return failf("08P01", "expected %d field format specifiers, but got %d", len(st.desc.columns), n)
 	}
 	if m.DestinationPortal != "" && se.portals[m.DestinationPortal] != nil {
-		return failf("42P03", "portal %q already exists", m.DestinationPortal)
+		return failf("42P03", "cursor %q already exists", m.DestinationPortal)
 	}
 	p := &portal{stmt: st, formats: m.ResultFormatCodes, args: make([]sql.Value, len(m.Parameters))}
 	for i, raw := range m.Parameters {

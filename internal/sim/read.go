@@ -36,10 +36,9 @@ func (se *session) peek(ctx context.Context, c *catalog, p *planned, args []sql.
 	if !p.constant && se.tx.data == nil {
 		se.tx.data = se.s.latest()
 	}
-	r := &resolver{server: se.s, cat: c, scope: se.scope(), session: se, found: p.found, bound: true,
-		eval: &evaluation{data: cmp.Or(se.tx.data, se.s.latest()), now: se.tx.now}}
+	r := se.reader(c, cmp.Or(se.tx.data, se.s.latest()), se.tx.now)
 	if p.constant {
-		return p.plan.Eval(ctx, r, args)
+		return r.evaluate(ctx, p.plan, args)
 	}
 	cl, err := se.place(c, p)
 	if err != nil {
@@ -59,7 +58,7 @@ func (se *session) peek(ctx context.Context, c *catalog, p *planned, args []sql.
 	if err := se.s.faults.selectError(c, p.reads); err != nil {
 		return nil, err
 	}
-	return p.plan.Eval(ctx, r, args)
+	return r.evaluate(ctx, p.plan, args)
 }
 
 // place finds the cluster a read runs on and checks all access to it and to what it names.

@@ -9,21 +9,19 @@ import (
 	"mzcanary/internal/sim/sql"
 )
 
-// A resolver gives the language its relations and functions. It has two uses: while planning it looks names up in a
-// scope and notes what they meant (found); while evaluating it reads what was noted, by id, so that a plan means the
-// same objects however names have moved.
+// A resolver gives the language its relations and functions. While planning it looks names up in a scope and notes
+// what they mean; the plan then holds ids, and means the same objects however names move. While evaluating it says
+// from which catalog and which contents those ids are read; it travels in the context of the evaluation.
 type resolver struct {
-	server  *Server // nil while planning outside a server
+	server  *Server // nil while planning
 	cat     *catalog
 	scope   scope
 	session *session
-	found   map[string]string // name as written → id
-	ids     []string          // in the order of first mention
-	bound   bool              // evaluate: names come from found alone
+	ids     []string // found while planning, in the order of first mention
 	eval    *evaluation
 }
 
-// evaluation is one computation: which contents, at what time, for whom.
+// evaluation is one computation: which contents, at what time.
 type evaluation struct {
 	data *dataVersion
 	now  time.Time
@@ -31,56 +29,63 @@ type evaluation struct {
 	volatile bool
 }
 
+// resolverKey finds the evaluating resolver in a context.
+type resolverKey struct{}
+
+// evaluate computes a plan's rows as r sees them.
+func (r *resolver) evaluate(ctx context.Context, plan *sql.Plan, args []sql.Value) ([][]sql.Value, error) {
+	rows, err := plan.Eval(r.into(ctx), r, args)
+	if err != nil && ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	return rows, err
+}
+
+func (r *resolver) into(ctx context.Context) context.Context {
+	return context.WithValue(ctx, resolverKey{}, r)
+}
+
+// reader is the resolver of a session's evaluation over some contents.
+func (se *session) reader(c *catalog, data *dataVersion, now time.Time) *resolver {
+	return &resolver{server: se.s, cat: c, scope: se.scope(), session: se, eval: &evaluation{data: data, now: now}}
+}
+
 // Relation implements sql.Resolver.
 func (r *resolver) Relation(name sql.Name) (*sql.Relation, error) {
-	o, err := r.object(name)
-	if err != nil {
-		return nil, err
-	}
+	o, err := r.cat.lookup(r.scope, name)
 	switch {
+	case err != nil:
+		return nil, err
 	case !o.kind.relation():
 		return nil, failf("XX000", "%s is not a relation: it is a %s", sql.QuoteIdent(r.cat.fullName(o)), strings.ToLower(o.kind.words()))
 	case o.kind == kindSource:
 		return nil, refuse("sources cannot be read")
 	}
-	return &sql.Relation{Columns: o.columns, Rows: func(ctx context.Context) ([][]sql.Value, error) { return r.rows(ctx, o) }}, nil
-}
-
-func (r *resolver) object(name sql.Name) (*object, error) {
-	key := name.String()
-	if id, ok := r.found[key]; ok {
-		if o := r.cat.objects[id]; o != nil {
-			return o, nil
-		}
-		return nil, failf("42704", "collection '%s' was dropped", id)
-	}
-	if r.bound {
-		return nil, failf("XX000", "unknown catalog item '%s'", key)
-	}
-	o, err := r.cat.lookup(r.scope, name)
-	if err != nil {
-		return nil, err
-	}
-	r.found[key] = o.id
 	if !slices.Contains(r.ids, o.id) {
 		r.ids = append(r.ids, o.id)
 	}
-	return o, nil
+	return &sql.Relation{Columns: o.columns, Rows: rowsOf(o.id)}, nil
 }
 
-// rows reads everything of one relation.
-func (r *resolver) rows(ctx context.Context, o *object) ([][]sql.Value, error) {
-	if r.eval == nil || r.server == nil {
-		return nil, refuse("a definition cannot read %s while it is planned", o.name)
+// rowsOf reads everything of one relation, as the resolver in the context sees it.
+func rowsOf(id string) func(ctx context.Context) ([][]sql.Value, error) {
+	return func(ctx context.Context) ([][]sql.Value, error) {
+		r, _ := ctx.Value(resolverKey{}).(*resolver)
+		if r == nil || r.eval == nil {
+			return nil, refuse("nothing can be read here")
+		}
+		o := r.cat.objects[id]
+		switch {
+		case o == nil:
+			return nil, failf("42704", "collection '%s' was dropped", id)
+		case o.sys != nil:
+			r.eval.volatile = true
+			return r.systemRows(o)
+		case o.view != nil:
+			return r.viewRows(ctx, o)
+		}
+		return r.eval.data.rows(id), nil
 	}
-	switch {
-	case o.sys != nil:
-		r.eval.volatile = true
-		return r.systemRows(o)
-	case o.view != nil:
-		return r.viewRows(ctx, o)
-	}
-	return r.eval.data.rows(o.id), nil
 }
 
 // memoRows is a view's contents at one version of the data.
@@ -99,8 +104,8 @@ func (r *resolver) viewRows(ctx context.Context, o *object) ([][]sql.Value, erro
 		return known.rows, nil
 	}
 	own := &evaluation{data: r.eval.data, now: r.eval.now}
-	inner := &resolver{server: s, cat: r.cat, scope: r.scope, session: r.session, found: o.view.bindings, bound: true, eval: own}
-	rows, err := o.view.plan.Eval(ctx, inner, nil)
+	inner := &resolver{server: s, cat: r.cat, scope: r.scope, session: r.session, eval: own}
+	rows, err := inner.evaluate(ctx, o.view.plan, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +145,6 @@ func (r *resolver) systemRows(o *object) ([][]sql.Value, error) {
 // planned is a query planned against one catalog and one scope, with what an access check and a wait need to know.
 type planned struct {
 	plan  *sql.Plan
-	found map[string]string
 	ids   []string        // named directly
 	reads map[string]bool // the whole closure
 	// system: reads nothing but system relations; constant: reads nothing.
@@ -174,12 +178,12 @@ func (c *catalog) plan(q *sql.Query, sc scope, params []uint32, se *session) (*p
 			return p, nil
 		}
 	}
-	r := &resolver{cat: c, scope: sc, session: se, found: map[string]string{}}
+	r := &resolver{cat: c, scope: sc, session: se}
 	plan, err := q.Plan(r, params)
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{plan: plan, found: r.found, ids: r.ids, reads: c.closure(r.ids), constant: len(r.ids) == 0}
+	p := &planned{plan: plan, ids: r.ids, reads: c.closure(r.ids), constant: len(r.ids) == 0}
 	p.system = len(r.ids) > 0
 	for id := range p.reads {
 		if c.objects[id].sys == nil {

@@ -208,7 +208,11 @@ func encodeRow(dst [][]byte, values []sql.Value, columns []sql.Column, formats [
 			}
 			dst = append(dst, b)
 		default:
-			dst = append(dst, sql.EncodeText(v, columns[i].Type))
+			text := sql.EncodeText(v, columns[i].Type)
+			if text == nil {
+				text = []byte{} // nil would be NULL
+			}
+			dst = append(dst, text)
 		}
 	}
 	return dst, nil

@@ -112,9 +112,7 @@ func (sub *subscription) close() { sub.se.s.unregister(sub.live) }
 // diff compares the query at the current version with what was sent and queues the difference: what went before what
 // came.
 func (sub *subscription) diff(ctx context.Context) error {
-	r := &resolver{server: sub.se.s, cat: sub.cat, session: sub.se, found: sub.plan.p.found, bound: true,
-		eval: &evaluation{data: sub.at, now: sub.se.s.now()}}
-	rows, err := sub.plan.p.plan.Eval(ctx, r, nil)
+	rows, err := sub.se.reader(sub.cat, sub.at, sub.se.s.now()).evaluate(ctx, sub.plan.p.plan, nil)
 	if err != nil {
 		return err
 	}

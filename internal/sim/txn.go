@@ -8,10 +8,10 @@ import (
 
 // txnStatus is where a session's transaction stands.
 //
-//	           statement                    BEGIN
-//	  none ───────────────▶ started/implicit ───────▶ explicit ──error──▶ failed
-//	   ▲                       │ end of the query,      │ COMMIT, ROLLBACK   │ COMMIT or ROLLBACK
-//	   └───────────────────────┴─ Sync, or an error ────┴────────────────────┘
+//	         statement                    BEGIN
+//	none ───────────────▶ started/implicit ───────▶ explicit ──error──▶ failed
+//	 ▲                       │ end of the query,      │ COMMIT, ROLLBACK   │ COMMIT or ROLLBACK
+//	 └───────────────────────┴─ Sync, or an error ────┴────────────────────┘
 //
 // started is the implicit transaction of one statement, implicit that of a Query with several.
 type txnStatus int

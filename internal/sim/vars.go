@@ -174,12 +174,14 @@ func (d *varDef) parseIdents(values []string, flat bool) (value, error) {
 type settings struct {
 	local, staged, session map[string]*value // a nil *value means "the default"
 	defaults               map[string]value
+	// silent are variables whose local value came by BEGIN, not by SET: its end is not announced.
+	silent map[string]bool
 }
 
 func newSettings(version string) *settings {
 	s := &settings{
 		local: map[string]*value{}, staged: map[string]*value{}, session: map[string]*value{},
-		defaults: make(map[string]value, len(varTable)),
+		defaults: make(map[string]value, len(varTable)), silent: map[string]bool{},
 	}
 	for _, d := range varTable {
 		v := value{text: d.def}
@@ -249,9 +251,10 @@ func (s *settings) end(commit bool) []change {
 	clear(s.staged)
 	var changed []change
 	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if now := s.get(name).text; now != before[name] {
+		if now := s.get(name).text; now != before[name] && !s.silent[name] {
 			changed = append(changed, change{name, now})
 		}
 	}
+	clear(s.silent)
 	return changed
 }

@@ -10,7 +10,6 @@ import (
 type writePlan struct {
 	plan  *sql.WritePlan
 	table *object
-	found map[string]string
 	ids   []string
 	// constant: the rows to insert come from no relation.
 	constant bool
@@ -20,7 +19,7 @@ type writePlan struct {
 func (se *session) writePlan(stmt sql.Statement, params []uint32) (*writePlan, error) {
 	c := se.catalog()
 	w := &writePlan{}
-	r := &resolver{cat: c, scope: se.scope(), session: se, found: map[string]string{}}
+	r := &resolver{cat: c, scope: se.scope(), session: se}
 	var err error
 	switch st := stmt.(type) {
 	case *sql.Insert:
@@ -39,7 +38,7 @@ func (se *session) writePlan(stmt sql.Statement, params []uint32) (*writePlan, e
 			w.plan, err = st.Plan(r, &sql.Relation{Columns: w.table.columns}, params)
 		}
 	}
-	w.found, w.ids = r.found, r.ids
+	w.ids = r.ids
 	return w, err
 }
 
@@ -103,9 +102,8 @@ func (se *session) stageInsert(ctx context.Context, c *catalog, w *writePlan, ar
 	if err := se.tx.admit(opsWrites, false); err != nil {
 		return 0, err
 	}
-	r := &resolver{server: se.s, cat: c, scope: se.scope(), session: se, found: w.found, bound: true,
-		eval: &evaluation{data: se.s.latest(), now: se.s.now()}}
-	changes, err := w.plan.Eval(ctx, r, nil, args)
+	r := se.reader(c, se.s.latest(), se.s.now())
+	changes, err := w.plan.Eval(r.into(ctx), r, nil, args)
 	if err != nil {
 		return 0, err
 	}
@@ -122,9 +120,8 @@ func (se *session) readThenWrite(ctx context.Context, c *catalog, w *writePlan, 
 		}
 		data := se.s.latest()
 		rows := data.rows(w.table.id)
-		r := &resolver{server: se.s, cat: c, scope: se.scope(), session: se, found: w.found, bound: true,
-			eval: &evaluation{data: data, now: se.s.now()}}
-		changes, err := w.plan.Eval(ctx, r, rows, args)
+		r := se.reader(c, data, se.s.now())
+		changes, err := w.plan.Eval(r.into(ctx), r, rows, args)
 		if err != nil {
 			return err
 		}
