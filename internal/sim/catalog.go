@@ -138,8 +138,9 @@ type object struct {
 
 // viewBody is a view's definition with its names resolved once, when it was created.
 type viewBody struct {
-	text string
-	plan *sql.Plan // reads by id
+	text  string
+	plan  *sql.Plan
+	names names
 }
 
 type role struct {

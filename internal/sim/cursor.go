@@ -126,7 +126,7 @@ func (se *session) runExecute(ctx context.Context, st *sql.Execute) (outcome, er
 	if err := se.verify(p); err != nil {
 		return outcome{}, err
 	}
-	r := se.reader(se.catalog(), se.s.latest(), se.s.now())
+	r := se.reader(se.catalog(), nil, se.s.latest(), se.s.now())
 	args, err := sql.EvalArgs(ctx, r, st.Args, p.desc.params)
 	if err != nil {
 		return outcome{}, err

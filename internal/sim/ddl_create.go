@@ -215,7 +215,7 @@ func (x *ddl) createTable(st *sql.CreateTable) error {
 
 // body plans a view's query against the draft and keeps what its names mean now.
 func (x *ddl) body(q *sql.Query, names []string) (*viewBody, []sql.Column, []string, error) {
-	r := &resolver{cat: x.catalog, scope: x.by.scope, session: x.by.session}
+	r := planner(x.catalog, x.by.scope, x.by.session)
 	plan, err := q.Plan(r, nil)
 	if err != nil {
 		return nil, nil, nil, err
@@ -240,7 +240,7 @@ func (x *ddl) body(q *sql.Query, names []string) (*viewBody, []sql.Column, []str
 		}
 		seen[c.Name] = true
 	}
-	return &viewBody{text: q.Text(), plan: plan}, columns, r.ids, nil
+	return &viewBody{text: q.Text(), plan: plan, names: r.names}, columns, r.ids, nil
 }
 
 // mayRead checks USAGE on the schemas and SELECT on the relations.

@@ -66,8 +66,10 @@ func (r *resolver) moment(name string) (sql.Value, bool) {
 	case "mz_environment_id":
 		return environmentID, true
 	case "mz_uptime":
-		d := r.eval.now.Sub(s.started)
+		d := r.eval.now.Sub(s.startTime())
 		return sql.Interval{Micros: d.Microseconds()}, true
+	case "pg_postmaster_start_time":
+		return s.startTime().UTC(), true
 	}
 	return nil, false
 }

@@ -36,7 +36,7 @@ func (se *session) peek(ctx context.Context, c *catalog, p *planned, args []sql.
 	if !p.constant && se.tx.data == nil {
 		se.tx.data = se.s.latest()
 	}
-	r := se.reader(c, cmp.Or(se.tx.data, se.s.latest()), se.tx.now)
+	r := se.reader(c, p.names, cmp.Or(se.tx.data, se.s.latest()), se.tx.now)
 	if p.constant {
 		return r.evaluate(ctx, p.plan, args)
 	}

@@ -10,16 +10,20 @@ import (
 )
 
 // A resolver gives the language its relations and functions. While planning it looks names up in a scope and notes
-// what they mean; the plan then holds ids, and means the same objects however names move. While evaluating it says
-// from which catalog and which contents those ids are read; it travels in the context of the evaluation.
+// what they mean (names); with these notes the plan means the same objects however names move. While evaluating it
+// takes them from the notes and says from which catalog and which contents they are read.
 type resolver struct {
 	server  *Server // nil while planning
 	cat     *catalog
 	scope   scope
 	session *session
+	names   names    // written while planning, read while evaluating
 	ids     []string // found while planning, in the order of first mention
 	eval    *evaluation
 }
+
+// names is what the relations of a query meant when it was planned: a name as written → an id.
+type names map[string]string
 
 // evaluation is one computation: which contents, at what time.
 type evaluation struct {
@@ -29,29 +33,35 @@ type evaluation struct {
 	volatile bool
 }
 
-// resolverKey finds the evaluating resolver in a context.
-type resolverKey struct{}
+// planner is a resolver that plans.
+func planner(c *catalog, sc scope, se *session) *resolver {
+	return &resolver{cat: c, scope: sc, session: se, names: names{}}
+}
 
 // evaluate computes a plan's rows as r sees them.
 func (r *resolver) evaluate(ctx context.Context, plan *sql.Plan, args []sql.Value) ([][]sql.Value, error) {
-	rows, err := plan.Eval(r.into(ctx), r, args)
+	rows, err := plan.Eval(ctx, r, args)
 	if err != nil && ctx.Err() != nil {
 		return nil, ended(ctx)
 	}
 	return rows, err
 }
 
-func (r *resolver) into(ctx context.Context) context.Context {
-	return context.WithValue(ctx, resolverKey{}, r)
-}
-
 // reader is the resolver of a session's evaluation over some contents.
-func (se *session) reader(c *catalog, data *dataVersion, now time.Time) *resolver {
-	return &resolver{server: se.s, cat: c, scope: se.scope(), session: se, eval: &evaluation{data: data, now: now}}
+func (se *session) reader(c *catalog, n names, data *dataVersion, now time.Time) *resolver {
+	return &resolver{server: se.s, cat: c, scope: se.scope(), session: se, names: n, eval: &evaluation{data: data, now: now}}
 }
 
 // Relation implements sql.Resolver.
 func (r *resolver) Relation(name sql.Name) (*sql.Relation, error) {
+	key := name.String()
+	if r.eval != nil {
+		o := r.cat.objects[r.names[key]]
+		if o == nil {
+			return nil, failf("42704", "collection '%s' was dropped", r.names[key])
+		}
+		return &sql.Relation{Columns: o.columns, Rows: func(ctx context.Context) ([][]sql.Value, error) { return r.rows(ctx, o) }}, nil
+	}
 	o, err := r.cat.lookup(r.scope, name)
 	switch {
 	case err != nil:
@@ -61,31 +71,23 @@ func (r *resolver) Relation(name sql.Name) (*sql.Relation, error) {
 	case o.kind == kindSource:
 		return nil, refuse("sources cannot be read")
 	}
+	r.names[key] = o.id
 	if !slices.Contains(r.ids, o.id) {
 		r.ids = append(r.ids, o.id)
 	}
-	return &sql.Relation{Columns: o.columns, Rows: rowsOf(o.id)}, nil
+	return &sql.Relation{Columns: o.columns}, nil
 }
 
-// rowsOf reads everything of one relation, as the resolver in the context sees it.
-func rowsOf(id string) func(ctx context.Context) ([][]sql.Value, error) {
-	return func(ctx context.Context) ([][]sql.Value, error) {
-		r, _ := ctx.Value(resolverKey{}).(*resolver)
-		if r == nil || r.eval == nil {
-			return nil, refuse("nothing can be read here")
-		}
-		o := r.cat.objects[id]
-		switch {
-		case o == nil:
-			return nil, failf("42704", "collection '%s' was dropped", id)
-		case o.sys != nil:
-			r.eval.volatile = true
-			return r.systemRows(o)
-		case o.view != nil:
-			return r.viewRows(ctx, o)
-		}
-		return r.eval.data.rows(id), nil
+// rows reads everything of one relation.
+func (r *resolver) rows(ctx context.Context, o *object) ([][]sql.Value, error) {
+	switch {
+	case o.sys != nil:
+		r.eval.volatile = true
+		return r.systemRows(o)
+	case o.view != nil:
+		return r.viewRows(ctx, o)
 	}
+	return r.eval.data.rows(o.id), nil
 }
 
 // memoRows is a view's contents at one version of the data.
@@ -104,7 +106,7 @@ func (r *resolver) viewRows(ctx context.Context, o *object) ([][]sql.Value, erro
 		return known.rows, nil
 	}
 	own := &evaluation{data: r.eval.data, now: r.eval.now}
-	inner := &resolver{server: s, cat: r.cat, scope: r.scope, session: r.session, eval: own}
+	inner := &resolver{server: s, cat: r.cat, scope: r.scope, session: r.session, names: o.view.names, eval: own}
 	rows, err := inner.evaluate(ctx, o.view.plan, nil)
 	if err != nil {
 		return nil, err
@@ -145,6 +147,7 @@ func (r *resolver) systemRows(o *object) ([][]sql.Value, error) {
 // planned is a query planned against one catalog and one scope, with what an access check and a wait need to know.
 type planned struct {
 	plan  *sql.Plan
+	names names
 	ids   []string        // named directly
 	reads map[string]bool // the whole closure
 	// system: reads nothing but system relations; constant: reads nothing.
@@ -178,12 +181,12 @@ func (c *catalog) plan(q *sql.Query, sc scope, params []uint32, se *session) (*p
 			return p, nil
 		}
 	}
-	r := &resolver{cat: c, scope: sc, session: se}
+	r := planner(c, sc, se)
 	plan, err := q.Plan(r, params)
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{plan: plan, ids: r.ids, reads: c.closure(r.ids), constant: len(r.ids) == 0}
+	p := &planned{plan: plan, names: r.names, ids: r.ids, reads: c.closure(r.ids), constant: len(r.ids) == 0}
 	p.system = len(r.ids) > 0
 	for id := range p.reads {
 		if c.objects[id].sys == nil {

@@ -22,7 +22,6 @@ import (
 type Server struct {
 	o         Options
 	behaviour behaviour
-	internal  *session // identity of Exec's statements is made from it
 	started   time.Time
 
 	catalogMu sync.Mutex // writers of catalog
@@ -73,6 +72,14 @@ func New(o Options) *Server {
 }
 
 func (s *Server) now() time.Time    { return s.o.Clock() }
+
+// startTime is when the process began, as far as clients can see; Faults.Restart moves it.
+func (s *Server) startTime() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
+}
+
 func (s *Server) nowMillis() uint64 { return uint64(s.now().UnixMilli()) }
 
 func (s *Server) random() uint64 {

@@ -112,7 +112,7 @@ func (sub *subscription) close() { sub.se.s.unregister(sub.live) }
 // diff compares the query at the current version with what was sent and queues the difference: what went before what
 // came.
 func (sub *subscription) diff(ctx context.Context) error {
-	rows, err := sub.se.reader(sub.cat, sub.at, sub.se.s.now()).evaluate(ctx, sub.plan.p.plan, nil)
+	rows, err := sub.se.reader(sub.cat, sub.plan.p.names, sub.at, sub.se.s.now()).evaluate(ctx, sub.plan.p.plan, nil)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 type writePlan struct {
 	plan  *sql.WritePlan
 	table *object
+	names names
 	ids   []string
 	// constant: the rows to insert come from no relation.
 	constant bool
@@ -19,7 +20,7 @@ type writePlan struct {
 func (se *session) writePlan(stmt sql.Statement, params []uint32) (*writePlan, error) {
 	c := se.catalog()
 	w := &writePlan{}
-	r := &resolver{cat: c, scope: se.scope(), session: se}
+	r := planner(c, se.scope(), se)
 	var err error
 	switch st := stmt.(type) {
 	case *sql.Insert:
@@ -38,7 +39,7 @@ func (se *session) writePlan(stmt sql.Statement, params []uint32) (*writePlan, e
 			w.plan, err = st.Plan(r, &sql.Relation{Columns: w.table.columns}, params)
 		}
 	}
-	w.ids = r.ids
+	w.names, w.ids = r.names, r.ids
 	return w, err
 }
 
@@ -102,8 +103,8 @@ func (se *session) stageInsert(ctx context.Context, c *catalog, w *writePlan, ar
 	if err := se.tx.admit(opsWrites, false); err != nil {
 		return 0, err
 	}
-	r := se.reader(c, se.s.latest(), se.s.now())
-	changes, err := w.plan.Eval(r.into(ctx), r, nil, args)
+	r := se.reader(c, w.names, se.s.latest(), se.s.now())
+	changes, err := w.plan.Eval(ctx, r, nil, args)
 	if err != nil {
 		return 0, err
 	}
@@ -120,8 +121,8 @@ func (se *session) readThenWrite(ctx context.Context, c *catalog, w *writePlan, 
 		}
 		data := se.s.latest()
 		rows := data.rows(w.table.id)
-		r := se.reader(c, data, se.s.now())
-		changes, err := w.plan.Eval(r.into(ctx), r, rows, args)
+		r := se.reader(c, w.names, data, se.s.now())
+		changes, err := w.plan.Eval(ctx, r, rows, args)
 		if err != nil {
 			return err
 		}
