@@ -51,7 +51,7 @@ func (u *unit) alone() bool {
 	}
 	switch u.end {
 	case endQuery:
-		return u.flags&flagAny == 0
+		return true // with a batch before it, it has flagMany
 	case endSync:
 		return u.flags&flagExecute != 0 && u.ext == 1
 	}

@@ -130,9 +130,6 @@ func (s *Scanner) check() error {
 	}
 	s.rest = s.length - 4
 	s.want = min(s.shown(), int(s.rest))
-	if s.want > cap(s.kept) && cap(s.kept) > len(s.small) {
-		s.kept = nil
-	}
 	return nil
 }
 

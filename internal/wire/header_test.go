@@ -59,7 +59,7 @@ func walk(t testing.TB, s *Scanner, chunks ...[]byte) ([]seen, error) {
 
 var serverStream = bytes.Join([][]byte{
 	parameter("search_path", "prod_deploy, public"),
-	message('R', "\x00\x00\x00\x0a" + "SCRAM-SHA-256\x00\x00"),
+	message('R', "\x00\x00\x00\x0a"+"SCRAM-SHA-256\x00\x00"),
 	message('T', "fields"), message('D', "row1"), message('D', ""), message('D', strings.Repeat("x", 300)),
 	message('C', "SELECT 3\x00"), message('1', ""), message('Z', "I"),
 	AppendError(nil, Notice{Severity: "ERROR", Code: "57014", Message: strings.Repeat("m", 100)}),

@@ -47,8 +47,6 @@ type kindFacts struct {
 
 // kindTable is the single place where a kind becomes text. Sentences complete
 // "mzcanary: …"; hints say what to do next.
-//
-//nolint:gochecknoglobals // a constant table
 var kindTable = [kindCount]kindFacts{
 	KindNone:  {"none", "00000", "no failure", ""},
 	KindProbe: {"probe", "08006", "connection closed before the first byte", ""},

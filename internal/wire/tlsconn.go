@@ -73,7 +73,6 @@ type coalescer struct {
 // batchBound is when a batch is written though it goes on, in bytes.
 const batchBound = 64 << 10
 
-//nolint:gochecknoglobals // a pool, so that an idle session holds no buffer
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, batchBound+maxRecord+512); return &b }}
 
 func (c *coalescer) hold() {
@@ -168,7 +167,8 @@ type ServerTLS struct {
 }
 
 // Start asks the server for TLS and completes the handshake, within ctx. With
-// TLSDisable it returns conn. The error is a *Failure; conn stays open.
+// TLSDisable it returns conn. The error is a *Failure. conn stays open,
+// unless ctx ended while the server was silent.
 func (t ServerTLS) Start(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if t.Mode == TLSDisable {
 		return conn, nil
