@@ -71,7 +71,7 @@ func New(o Options) *Server {
 	return s
 }
 
-func (s *Server) now() time.Time    { return s.o.Clock() }
+func (s *Server) now() time.Time { return s.o.Clock() }
 
 // startTime is when the process began, as far as clients can see; Faults.Restart moves it.
 func (s *Server) startTime() time.Time {
