@@ -326,6 +326,8 @@ func (p *planner) timeArithmetic(op string, l, r *typed) *typed {
 	switch {
 	case isTime(l) && isTime(r) && op == "-":
 		return p.timeDifference(l, r)
+	case isTime(l) && r.untyped() && op == "-":
+		return p.timeDifference(l, p.decide(r, l.typ))
 	case isTime(l) && (isIv(r) || r.untyped() && op == "+") && (op == "+" || op == "-"):
 		return p.timePlus(l, p.orInterval(r), op == "-")
 	case (isIv(l) || l.untyped()) && isTime(r) && op == "+":

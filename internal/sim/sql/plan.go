@@ -540,6 +540,8 @@ func columnName(x Expr) (name string, strong bool) {
 		return "case", false
 	case *fieldExpr:
 		return x.field, true
+	case *subscriptExpr:
+		return columnName(x.x)
 	case *existsExpr:
 		return "exists", true
 	case *subqueryExpr:

@@ -84,7 +84,7 @@ func (s *selectPlan) tableFunction(t *tableFunc, left []scopeCol) (fromItem, err
 		return fromItem{}, err
 	}
 	alias := aliasOr(t.alias, t.call.name.Item())
-	if len(cols) == 1 && t.alias.name != "" {
+	if len(cols) == 1 && cols[0].Name == t.call.name.Item() {
 		cols = slices.Clone(cols)
 		cols[0].Name = alias
 	}
