@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"mzcanary/internal/pgtest"
 	"mzcanary/internal/wire"
+	"mzcanary/router"
 )
 
 // TestTrackerAgainstPostgres sends random conversations to a real server and
@@ -31,6 +34,7 @@ func TestTrackerAgainstPostgres(t *testing.T) {
 		"CREATE TRIGGER r BEFORE INSERT ON never FOR EACH STATEMENT EXECUTE FUNCTION refuse()\x00")
 	setup.answersUntilRest()
 	phases := map[string]int{}
+	t.Run("injected unit", func(t *testing.T) { injectOnPostgres(t, dialPostgres(t, server.Addr())) })
 	conversations := 250 // more in a soak
 	if text := os.Getenv("MZCANARY_CONVERSATIONS"); text != "" {
 		conversations, _ = strconv.Atoi(text)
@@ -46,6 +50,64 @@ func TestTrackerAgainstPostgres(t *testing.T) {
 	if phases["boundary"] < 100 {
 		t.Errorf("too few conversations ended well: %v", phases)
 	}
+}
+
+// injectOnPostgres: the unit sets search_path, leaves the client's unnamed
+// statement alone, and can be repeated after a refusal.
+func injectOnPostgres(t *testing.T, c *tracked) {
+	c.client('P', "\x00SELECT current_setting('search_path')\x00\x00\x00")
+	c.client('S', "")
+	c.answersUntilRest()
+	names := wire.NewUnitNames()
+	for _, path := range [][]string{{"prod-deploy", "public"}, {"prod"}} {
+		u := wire.PostgresUnit(nil, names.Next(), router.Settings{Path: path})
+		if _, err := c.conn.Write(u.Bytes); err != nil {
+			t.Fatal(err)
+		}
+		reader := wire.NewUnitReader(u)
+		for reader.Outcome() == wire.UnitRunning {
+			n, step, err := c.down.Next(c.more())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.rest = c.rest[n:]
+			if step.End {
+				reader.Take(step.Type, step.Body)
+			}
+		}
+		if reader.Outcome() != wire.UnitDone {
+			t.Fatalf("%v: %s %s", reader.Outcome(), reader.Code, reader.Message)
+		}
+		c.client('B', "\x00\x00\x00\x00\x00\x00\x00\x00")
+		c.client('E', "\x00\x00\x00\x00\x00")
+		c.client('S', "")
+		row := ""
+		for c.track.State().Owed > 0 {
+			if bytes.HasPrefix(c.more(), []byte{'D'}) {
+				row = string(c.rest[11:][:binary.BigEndian.Uint32(c.rest[7:])])
+			}
+			c.answer()
+		}
+		got, err := router.ParsePath(row)
+		if err != nil || !slices.Equal(got, path) || !c.track.AtBoundary() {
+			t.Fatalf("search_path is %s, want %q: %+v %v", row, path, c.track.State(), err)
+		}
+	}
+}
+
+// more gives what of the server's bytes is not consumed, reading if there is
+// nothing.
+func (c *tracked) more() []byte {
+	c.t.Helper()
+	if len(c.rest) == 0 {
+		b := make([]byte, 4096)
+		n, err := c.conn.Read(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.rest = b[:n]
+	}
+	return c.rest
 }
 
 // sayings are what a client may say: type and body.
