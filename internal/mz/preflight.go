@@ -64,11 +64,11 @@ func (w *Warehouse) Preflight(ctx context.Context, spec deploy.Spec, rollout str
 	return s.findings(w.dialect.checks()), nil
 }
 
-// findings runs the checks. Where it is not even clear which version a name means,
-// comparing versions would only add noise: then nothing beyond names and rights is
-// looked at.
+// findings runs the checks. Where the database is missing, or it is not even clear
+// which version a name means, comparing versions would only add noise: then nothing
+// beyond names and rights is looked at.
 func (s *snapshot) findings(checks []check) []deploy.Finding {
-	if len(s.ambiguousPairs()) > 0 {
+	if !s.databaseExists || len(s.ambiguousPairs()) > 0 {
 		checks = slices.DeleteFunc(checks, func(c check) bool { return !slices.Contains([]string{"P01", "P02", "P03", "P14"}, c.code) })
 	}
 	var all []deploy.Finding
