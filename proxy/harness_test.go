@@ -98,6 +98,7 @@ func newStand(t *testing.T, server string, changes ...change) *stand {
 	for _, c := range changes {
 		c(&cfg)
 	}
+	s.table = cfg.Table
 	s.p = proxy.New(cfg)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
