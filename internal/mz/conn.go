@@ -2,6 +2,7 @@ package mz
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -185,13 +186,23 @@ func (w *Warehouse) pgConfig() (*pgconn.Config, error) {
 	}
 	cfg.Host, cfg.Port = host, uint16(port)
 	cfg.User, cfg.Database, cfg.Password = w.cfg.User, w.cfg.Database, ""
-	cfg.TLSConfig, cfg.Fallbacks = w.cfg.TLS, nil
+	cfg.TLSConfig, cfg.Fallbacks = w.tlsFor(host), nil
 	cfg.ConnectTimeout = w.cfg.DialTimeout
 	cfg.DialFunc = w.dial
 	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // Dial resolves
 	cfg.RuntimeParams = map[string]string{"application_name": "mzcanary"}
 	cfg.RequireAuth, cfg.SSLCertMode, cfg.KerberosSpn, cfg.KerberosSrvName = "", "allow", "", ""
 	return cfg, nil
+}
+
+// tlsFor verifies the server under the name we dial, unless another is configured.
+func (w *Warehouse) tlsFor(host string) *tls.Config {
+	if w.cfg.TLS == nil || w.cfg.TLS.ServerName != "" {
+		return w.cfg.TLS
+	}
+	named := w.cfg.TLS.Clone()
+	named.ServerName = host
+	return named
 }
 
 // dial opens a socket and remembers it until it is closed, so that Close can cut it.

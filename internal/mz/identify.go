@@ -48,7 +48,8 @@ func (w *Warehouse) version(ctx context.Context) (string, error) {
 }
 
 // takesNoDDL asks by a rename of nothing, which changes nothing anywhere, but which
-// a generation that waits for its promotion refuses like any DDL. Only a new
+// a generation that waits for its promotion refuses like any DDL. It is asked inside a
+// transaction, where DDL does not wait in line behind that of others. Only a new
 // connection is asked, or one that has said no before: a generation never goes back.
 func (w *Warehouse) takesNoDDL(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.ReadTimeout)
@@ -64,12 +65,16 @@ func (w *Warehouse) takesNoDDL(ctx context.Context) (bool, error) {
 	if conn.asked && !w.readOnly.Load() {
 		return false, nil
 	}
-	_, err = conn.exec(ctx, `ALTER CLUSTER IF EXISTS "mzcanary: no such cluster" RENAME TO "mzcanary: nor this"`)
-	if err != nil && answered(err) == nil {
-		return false, w.failed(ctx, "asking whether the server takes DDL", err)
+	for _, statement := range []string{"BEGIN", `ALTER CLUSTER IF EXISTS "mzcanary: no such cluster" RENAME TO "mzcanary: nor this"`, "ROLLBACK"} {
+		_, err := conn.exec(ctx, statement)
+		if err != nil && answered(err) == nil {
+			return false, w.failed(ctx, "asking whether the server takes DDL", err)
+		}
+		if statement != "BEGIN" && statement != "ROLLBACK" {
+			w.noteReadOnly(err)
+		}
 	}
 	conn.asked = true
-	w.noteReadOnly(err)
 	return w.readOnly.Load(), nil
 }
 

@@ -3,8 +3,11 @@ package mz
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"net"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -155,6 +158,29 @@ func (s *server) close(conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = conn.Close(ctx) // nothing is owed
+}
+
+// TestTLS asks through an encrypted connection, and refuses a server it cannot verify
+// or that has no TLS.
+func TestTLS(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	s := needSimulator(t, sim.Options{TLS: &tls.Config{Certificates: certified.TLS.Certificates}})
+	roots := x509.NewCertPool()
+	roots.AddCert(certified.Certificate())
+	ask := func(address string, c *tls.Config) error {
+		w := New(Config{Address: address, User: s.user, TLS: c})
+		defer w.Close()
+		_, err := w.Server(within(t, 20*time.Second))
+		return err
+	}
+	if err := ask(s.address, &tls.Config{RootCAs: roots}); err != nil {
+		t.Errorf("with the right roots: %v", err)
+	}
+	mustBe(t, ask(s.address, &tls.Config{}), deploy.ErrUnavailable)
+	mustBe(t, ask(s.address, &tls.Config{RootCAs: roots, ServerName: "elsewhere"}), deploy.ErrUnavailable)
+	plain := startSimulator(t, sim.Options{})
+	mustBe(t, ask(plain.address, &tls.Config{RootCAs: roots}), deploy.ErrUnavailable)
 }
 
 // warehouse of a role; the default role when user is empty.

@@ -17,6 +17,10 @@ import (
 // cut, which ends its transaction just as well.
 const rollbackTimeout = 2 * time.Second
 
+// aliveLook is how long COMMIT listens first for the end of the connection. It is
+// part of what sessions wait.
+const aliveLook = time.Millisecond
+
 // Prepare opens a transaction on the DDL connection and executes the statements one
 // by one, each in its own Query, so that an error names its statement. The DDL
 // connection belongs to the returned value until Commit or Rollback.
@@ -120,7 +124,12 @@ func (p *prepared) alive(ctx context.Context) error {
 	if p.conn.pg.IsClosed() {
 		return pgconn.ErrConnClosed
 	}
-	return p.conn.pg.CheckConn()
+	look, cancel := context.WithTimeout(ctx, aliveLook)
+	defer cancel()
+	if _, err := p.conn.pg.ReceiveMessage(look); err != nil && !pgconn.Timeout(err) {
+		return err
+	}
+	return nil
 }
 
 // judge maps what came back to an outcome.
