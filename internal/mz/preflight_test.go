@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"mzcanary/deploy"
-	"mzcanary/router"
 )
 
 // shop is a catalog in which nothing speaks against the rollout of deployment shop.
@@ -17,8 +16,8 @@ func shop() *snapshot {
 	s := &snapshot{
 		spec: deploy.Spec{
 			Name: "shop", Database: "materialize",
-			Schemas:  []router.Pair{{Live: "prod", Deploy: "prod_deploy"}},
-			Clusters: []router.Pair{{Live: "prod", Deploy: "prod_deploy"}},
+			Schemas:  addPair(deploy.Spec{}.Schemas, "prod", "prod_deploy"),
+			Clusters: addPair(deploy.Spec{}.Schemas, "prod", "prod_deploy"),
 		},
 		rollout:        "r1",
 		databaseExists: true,
@@ -110,7 +109,7 @@ func TestPreflight(t *testing.T) {
 		}, want: []string{"P01 refuse object public.bids", "P01 refuse object public.bids_next"}},
 		{name: "P02 one object twice", change: func(s *snapshot) { s.spec.Schemas[0].Deploy = "prod" }, want: []string{"P02 refuse schema prod"}},
 		{name: "P02 name in two pairs", change: func(s *snapshot) {
-			s.spec.Clusters = append(s.spec.Clusters, router.Pair{Live: "other", Deploy: "prod_deploy"})
+			s.spec.Clusters = addPair(s.spec.Clusters, "other", "prod_deploy")
 		}, want: []string{"P02 refuse cluster prod_deploy"}},
 		{name: "P03 not the owner", change: func(s *snapshot) { s.owners[nameKey{deploy.KindSchema, "s1"}] = owner{"team", "u7", false} },
 			want: []string{"P03 refuse schema prod"}, remedy: `GRANT "team" TO "mzcanary"`},

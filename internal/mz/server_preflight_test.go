@@ -7,7 +7,6 @@ import (
 
 	"mzcanary/deploy"
 	"mzcanary/internal/sim"
-	"mzcanary/router"
 )
 
 // TestPreflightOnServer creates each fault, finds it, removes it, and finds nothing.
@@ -22,11 +21,11 @@ func TestPreflightOnServer(t *testing.T) {
 		simOnly  bool
 	}{
 		{name: "P01", spec: func(s *deploy.Spec) {
-			s.Schemas = append(s.Schemas, router.Pair{Live: "nope_" + sh.suffix, Deploy: "nope_" + sh.suffix + "_next"})
-			s.Clusters = append(s.Clusters, router.Pair{Live: "nope_" + sh.suffix, Deploy: "nope_" + sh.suffix + "_next"})
+			s.Schemas = addPair(s.Schemas, "nope_"+sh.suffix, "nope_"+sh.suffix+"_next")
+			s.Clusters = addPair(s.Clusters, "nope_"+sh.suffix, "nope_"+sh.suffix+"_next")
 		}, want: []string{"P01 refuse cluster nope_SUFFIX", "P01 refuse cluster nope_SUFFIX_next", "P01 refuse schema nope_SUFFIX", "P01 refuse schema nope_SUFFIX_next"}},
 		{name: "P01 database", spec: func(s *deploy.Spec) { s.Database = "nope_" + sh.suffix }, want: []string{"P01 refuse database nope_SUFFIX"}},
-		{name: "P02", spec: func(s *deploy.Spec) { s.Schemas = append(s.Schemas, router.Pair{Live: sh.reports, Deploy: sh.next}) }, want: []string{"P02 refuse schema NEXT"}},
+		{name: "P02", spec: func(s *deploy.Spec) { s.Schemas = addPair(s.Schemas, sh.reports, sh.next) }, want: []string{"P02 refuse schema NEXT"}},
 		{name: "P04", do: []string{"CREATE VIEW NEXT.bad AS SELECT version FROM LIVE.total"}, undo: []string{"DROP VIEW NEXT.bad"},
 			want: []string{"P04 refuse view NEXT.bad", "P08 warn view NEXT.bad"}},
 		{name: "P04 through a third", do: []string{"CREATE VIEW REPORTS.middle AS SELECT version FROM LIVE.total", "CREATE VIEW NEXT.bad AS SELECT version FROM REPORTS.middle"},

@@ -19,7 +19,6 @@ import (
 
 	"mzcanary/deploy"
 	"mzcanary/internal/sim"
-	"mzcanary/router"
 )
 
 // mzEnv names a Materialize to run the suite against, by DSN of a role that may
@@ -216,8 +215,8 @@ func newShop(s *server) *shopOn {
 	own.database = "db_" + suffix
 	s.sql("CREATE DATABASE " + own.database)
 	sh := &shopOn{server: &own, suffix: suffix, live: "prod_" + suffix, next: "prod_" + suffix + "_deploy", data: "data_" + suffix, reports: "reports_" + suffix, w: s.warehouse()}
-	pair := []router.Pair{{Live: sh.live, Deploy: sh.next}}
-	sh.spec = deploy.Spec{Name: "shop", Database: own.database, Schemas: pair, Clusters: slices.Clone(pair)}
+	pairs := addPair(deploy.Spec{}.Schemas, sh.live, sh.next)
+	sh.spec = deploy.Spec{Name: "shop", Database: own.database, Schemas: pairs, Clusters: slices.Clone(pairs)}
 	s.t.Cleanup(sh.remove)
 	sh.run(
 		"CREATE CLUSTER LIVE (SIZE = 'SIZE')", "CREATE CLUSTER NEXT (SIZE = 'SIZE')",
@@ -307,6 +306,16 @@ func (sh *shopOn) prepared(fence bool) deploy.Prepared {
 		sh.t.Fatal(err)
 	}
 	return p
+}
+
+// pair is what a deployment's list of pairs holds; its name belongs to another package.
+type pair = struct {
+	Live   string `json:"live"`
+	Deploy string `json:"deploy"`
+}
+
+func addPair[P interface{ ~pair }](list []P, live, deployed string) []P {
+	return append(list, P(pair{live, deployed}))
 }
 
 // randomSuffix keeps the objects of one test apart from everybody else's.
