@@ -24,6 +24,8 @@ type Controller struct {
 	runners   map[string]*runner
 	turn      chan struct{} // holds one token: the right to close gates
 	recovered chan struct{}
+	// onAction, when set by a test, hears of every action before it is performed.
+	onAction func(Action)
 }
 
 var _ API = (*Controller)(nil)

@@ -10,6 +10,9 @@ import (
 
 // perform does one action: quick ones here and now, slow ones as a job.
 func (r *runner) perform(ctx context.Context, a Action) {
+	if r.c.onAction != nil {
+		r.c.onAction(a)
+	}
 	switch a.Kind {
 	case ActRoute:
 		r.route(ctx, *a.Routing)
@@ -69,7 +72,7 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	case ActLook:
 		r.start(ctx, "look:"+string(a.For), func(ctx context.Context) Event { return look.look(ctx, s, a.For) })
 	case ActSwap:
-		p := &promotion{w: look.w, t: look.t, clock: look.clock, order: *a.Swap, turn: r.c.turn, prepared: r.journalPrepared}
+		p := &promotion{w: look.w, t: look.t, clock: look.clock, order: *a.Swap, turn: r.c.turn, quiet: r.quiet(), prepared: r.journalPrepared}
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return p.run(ctx) })
 	case ActResolve:
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return resolve(ctx, look.w, look.clock, s, a.Backend) })
@@ -120,19 +123,46 @@ func (r *runner) start(ctx context.Context, kind string, f func(context.Context)
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r.jobs[kind] = &job{kind: kind, cancel: cancel}
+	j := &job{cancel: cancel, done: make(chan struct{})}
+	r.jobs[kind] = j
 	rollout := r.s.Rollout
 	r.working.Go(func() {
 		defer cancel()
+		event := f(ctx)
+		close(j.done)
 		// The loop receives until every job has ended, so this never hangs.
-		r.results <- jobResult{kind: kind, rollout: rollout, event: f(ctx)}
+		r.results <- jobResult{kind: kind, rollout: rollout, event: event}
 	})
+}
+
+// quiet calls off the standing observers before an attempt and returns how to
+// wait for their end: a catalog read may cost more than the swap, and none may
+// run while sessions wait.
+func (r *runner) quiet() func(context.Context) {
+	var ends []chan struct{}
+	for _, kind := range []string{"readiness", "census", "look:watch"} {
+		if j := r.jobs[kind]; j != nil {
+			j.dropped = true
+			j.cancel()
+			ends = append(ends, j.done)
+		}
+	}
+	return func(ctx context.Context) {
+		for _, end := range ends {
+			select {
+			case <-end:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // finished takes a job's end. What belongs to a rollout that is over is dropped.
 func (r *runner) finished(ctx context.Context, res jobResult) {
+	dropped := r.jobs[res.kind].dropped
 	delete(r.jobs, res.kind)
-	if res.event == nil || res.rollout != r.s.Rollout {
+	if res.event == nil || dropped || res.rollout != r.s.Rollout {
 		return
 	}
 	if seen, ok := res.event.(Looked); ok && seen.For == LookWatch {

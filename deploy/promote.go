@@ -30,6 +30,9 @@ type promotion struct {
 	// comes before the gates close: no disk is waited for while a client waits.
 	prepared func(ctx context.Context, backend uint32) error
 
+	// quiet waits until nothing of ours reads the catalog any more.
+	quiet func(ctx context.Context)
+
 	rec AttemptRecord
 }
 
@@ -114,6 +117,10 @@ func (p *promotion) verify(ctx context.Context) ([]Change, error) {
 // hold closes the gates, gathers, and commits. From here on clients may wait;
 // every path leads to Release within max_stall.
 func (p *promotion) hold(ctx context.Context, tx Prepared) SwapEnded {
+	if p.quiet(ctx); ctx.Err() != nil {
+		p.rollback(tx)
+		return p.end(EndStopped, ctx.Err())
+	}
 	closed := p.clock()
 	deadline := closed.Add(p.order.Plan.MaxStall)
 	hold, err := p.t.Hold(ctx, p.order.Deployment, 2*p.order.Plan.MaxStall)

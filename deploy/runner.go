@@ -50,8 +50,10 @@ type pace struct{ ready, watch, census, survey time.Time }
 
 // job is something slow that runs beside the loop.
 type job struct {
-	kind   string
 	cancel context.CancelFunc
+	done   chan struct{} // closed when the job has ended
+	// dropped: the job was cancelled for reasons of our own; its result says nothing.
+	dropped bool
 }
 
 type jobResult struct {

@@ -94,9 +94,6 @@ func (m *machine) standInUse(ours int, others []Dependent) {
 }
 
 func (m *machine) tickCleaning(e Ticked) {
-	if m.s.Stop != nil && m.s.Stop.Cause == CauseInUse && m.s.Pending == "" {
-		m.retry(ActDrop, 5*time.Second)
-	}
 	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.Down.IsZero() || m.s.After.Dropping {
 		return
 	}
@@ -137,6 +134,7 @@ func (m *machine) dropped(e Dropped) {
 		if m.s.Stop == nil {
 			m.standInUse(len(e.OldOwn), e.Users)
 		}
+		m.retry(ActDrop, 5*time.Second)
 	case m.heard(e.Err):
 		m.retry(ActDrop, retryPause)
 	case e.Err != nil:

@@ -55,6 +55,8 @@ func (m *machine) verbPause(q Request) {
 		m.refuse(ExitUsage, "mzcanary rollout resume", "%s is paused already, by %s", m.s.Deployment, st.Owner)
 	case st != nil && st.Kind == PhaseBlocked:
 		m.refuse(ExitUsage, st.Next, "%s stands still already: %s", m.s.Deployment, st.Reason)
+	case m.s.Swap.Stage.active() && m.s.Swap.Wish != "":
+		m.refuse(ExitUsage, "mzcanary rollout status", "%s of %s was asked for already, by %s", m.s.Swap.Wish, m.s.Deployment, m.s.Swap.WishWho)
 	case m.s.Swap.Stage.active():
 		m.wish(VerbPause, q)
 	default:

@@ -1,0 +1,573 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mzcanary/internal/armstats"
+	"mzcanary/router"
+)
+
+// world is a server, a data plane and a disk that outlive the program. The
+// program reaches them through a life, which can end at any moment; what it did
+// until then stays, what it held in its own process is gone.
+type world struct {
+	t  testing.TB
+	mu sync.Mutex
+
+	// The server.
+	names    map[Kind]map[string]string // name -> id
+	marks    map[string]Mark            // by id
+	server   ServerInfo
+	revision int // of the catalog
+	down     bool
+	findings []Finding
+	ready    func() Readiness
+	prepares []error       // answers of the next Prepares
+	commits  []commitFault // what happens to the next COMMITs
+	subs     []Dependent
+	deps     []Dependent
+	lingers  int // looks for which a lost session is still there
+	foreign  map[string]int
+
+	// The data plane, lost when the process ends.
+	routing    Routing
+	epoch      uint64
+	held       bool
+	stragglers []SessionInfo
+	streaming  []SessionInfo
+	old        []SessionInfo
+	hanging    int // canary sessions that do not reach a boundary by themselves
+	evidence   armstats.Evidence
+	bad        func(rollout string, w router.Weight) []armstats.Cohort
+
+	// The disk.
+	journal   []byte
+	records   map[string]Record
+	saveError error
+
+	// What happened, in order.
+	events []string
+	life   *life
+	// waitsForCommit, when set, blocks COMMIT until it is closed.
+	waitsForCommit chan struct{}
+}
+
+type commitFault struct {
+	outcome Outcome
+	err     error
+	applied bool
+	silent  bool // no answer before the context ends
+}
+
+// life is one run of the program.
+type life struct {
+	w       *world
+	points  int
+	crashAt int // 0: never
+	died    chan struct{}
+	dead    bool
+	actions map[ActionKind]int
+	at      string // the point of the crash
+}
+
+var errDead = fmt.Errorf("this process is dead: %w", ErrUnavailable)
+
+const (
+	oldSchema, newSchema   = "u1", "u2"
+	oldCluster, newCluster = "c1", "c2"
+)
+
+func newWorld(t testing.TB) *world {
+	return &world{t: t,
+		names: map[Kind]map[string]string{
+			KindSchema:  {"prod": oldSchema, "prod_deploy": newSchema},
+			KindCluster: {"prod": oldCluster, "prod_deploy": newCluster},
+		},
+		marks:   map[string]Mark{},
+		server:  ServerInfo{Kind: KindMaterialize, Version: "v26.4", Started: time.Unix(1000, 0)},
+		records: map[string]Record{},
+		ready:   func() Readiness { return Readiness{Ready: true, Hydrated: 3, Total: 3, Why: "ready"} },
+	}
+}
+
+// restart begins a new life. The process's memory is lost with the last one.
+func (w *world) restart(crashAt int) *life {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.routing, w.held, w.evidence = Routing{}, false, armstats.Evidence{}
+	w.life = &life{w: w, crashAt: crashAt, died: make(chan struct{}), actions: map[ActionKind]int{}}
+	return w.life
+}
+
+// act performs an effect and counts a crash point after it.
+func (l *life) act(what string, effect func() error) error {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.dead {
+		return errDead
+	}
+	err := effect()
+	l.w.events = append(l.w.events, what)
+	return l.point(what, err)
+}
+
+func (l *life) point(what string, err error) error {
+	l.points++
+	if l.points == l.crashAt {
+		l.dead, l.at = true, what
+		l.w.routing, l.w.held = Routing{}, false
+		close(l.died)
+		return errDead
+	}
+	return err
+}
+
+// peek is a look without a crash point.
+func (l *life) peek(effect func()) error {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.dead {
+		return errDead
+	}
+	effect()
+	return nil
+}
+
+// onAction is the runner about to perform: a crash point of its own.
+func (l *life) onAction(a Action) {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.dead {
+		return
+	}
+	l.actions[a.Kind]++
+	_ = l.point("before "+string(a.Kind), nil)
+}
+
+func (w *world) errorf(format string, args ...any) { w.t.Helper(); w.t.Errorf(format, args...) }
+
+// read is a catalog read: it fails while the server is down, and must not happen
+// while sessions wait at their gates.
+func (l *life) read(what string, effect func()) error {
+	return l.act(what, func() error {
+		if l.w.held {
+			l.w.errorf("%s while sessions are held (point %d, crash at %d): %v", what, l.points, l.crashAt, l.w.events)
+		}
+		if l.w.down {
+			return fmt.Errorf("connection refused: %w", ErrUnavailable)
+		}
+		effect()
+		return nil
+	})
+}
+
+func (l *life) ddl(what string, effect func() error) error {
+	return l.act(what, func() error {
+		if l.w.down {
+			return fmt.Errorf("connection refused: %w", ErrUnavailable)
+		}
+		if err := effect(); err != nil {
+			return err
+		}
+		l.w.revision++
+		return nil
+	})
+}
+
+// Warehouse.
+
+type fakeWarehouse struct{ l *life }
+
+func (f fakeWarehouse) Server(context.Context) (info ServerInfo, err error) {
+	err = f.l.read("server", func() { info = f.l.w.server })
+	return info, err
+}
+
+func (f fakeWarehouse) Identify(_ context.Context, _ string, names []Ref) (out []Ref, err error) {
+	err = f.l.read("identify", func() {
+		for _, n := range names {
+			if id := f.l.w.names[n.Kind][n.Name]; id != "" {
+				out = append(out, Ref{Kind: n.Kind, Name: n.Name, ID: id})
+			}
+		}
+	})
+	return out, err
+}
+
+func (f fakeWarehouse) Preflight(context.Context, Spec, string) (out []Finding, err error) {
+	err = f.l.read("preflight", func() { out = slices.Clone(f.l.w.findings) })
+	return out, err
+}
+
+func (f fakeWarehouse) Readiness(context.Context, Spec, ReadyOptions) (out Readiness, err error) {
+	err = f.l.read("readiness", func() { out = f.l.w.ready() })
+	return out, err
+}
+
+func (f fakeWarehouse) Mark(_ context.Context, _ string, marks []Mark) error {
+	return f.l.ddl("mark", func() error {
+		for _, m := range marks {
+			f.l.w.marks[m.Ref.ID] = m
+		}
+		return nil
+	})
+}
+
+func (f fakeWarehouse) Unmark(_ context.Context, _ string, refs []Ref) error {
+	return f.l.ddl("unmark", func() error {
+		for _, r := range refs {
+			delete(f.l.w.marks, r.ID)
+		}
+		return nil
+	})
+}
+
+func (f fakeWarehouse) Marks(context.Context, Spec) (out []Mark, err error) {
+	err = f.l.read("marks", func() { out = slices.Collect(maps.Values(f.l.w.marks)) })
+	return out, err
+}
+
+func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared, error) {
+	tx := &fakePrepared{l: f.l, statements: statements}
+	err := f.l.act("prepare", func() error {
+		w := f.l.w
+		if w.down {
+			return fmt.Errorf("connection refused: %w", ErrUnavailable)
+		}
+		if len(w.prepares) > 0 {
+			err := w.prepares[0]
+			w.prepares = w.prepares[1:]
+			if err != nil {
+				return err
+			}
+		}
+		tx.revision = w.revision
+		_, err := w.moved(statements)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tx, nil
+}
+
+func (f fakeWarehouse) BackendGone(context.Context, uint32) (gone bool, err error) {
+	err = f.l.read("backend gone", func() {
+		f.l.w.lingers--
+		gone = f.l.w.lingers < 0
+	})
+	return gone, err
+}
+
+func (f fakeWarehouse) Barrier(_ context.Context, _ string, on Ref) error {
+	return f.l.ddl("barrier", func() error {
+		if f.l.w.names[on.Kind][on.Name] == "" {
+			f.l.w.errorf("barrier on %s %s, which does not exist", on.Kind, on.Name)
+		}
+		return nil
+	})
+}
+
+func (f fakeWarehouse) Dependents(context.Context, string, []Ref) (out []Dependent, err error) {
+	err = f.l.read("dependents", func() { out = slices.Clone(f.l.w.deps) })
+	return out, err
+}
+
+func (f fakeWarehouse) Subscriptions(context.Context, []Ref, []uint32) (out []Dependent, err error) {
+	err = f.l.read("subscriptions", func() { out = slices.Clone(f.l.w.subs) })
+	return out, err
+}
+
+func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
+	return f.l.ddl("drop "+string(ref.Kind)+" "+ref.Name, func() error {
+		w := f.l.w
+		switch is := w.names[ref.Kind][ref.Name]; is {
+		case "":
+			return nil
+		case ref.ID:
+		default:
+			return ErrChanged
+		}
+		if ref.ID != oldSchema && ref.ID != oldCluster {
+			w.errorf("dropped %s %s (%s), which is not the old version", ref.Kind, ref.Name, ref.ID)
+		}
+		delete(w.names[ref.Kind], ref.Name)
+		delete(w.marks, ref.ID)
+		return nil
+	})
+}
+
+func (f fakeWarehouse) Foreign(context.Context, []uint32) (out map[string]int, err error) {
+	err = f.l.read("foreign", func() { out = f.l.w.foreign })
+	return out, err
+}
+
+type fakePrepared struct {
+	l          *life
+	statements []string
+	revision   int
+}
+
+func (p *fakePrepared) Backend() uint32 { return 77 }
+
+func (p *fakePrepared) Rollback(context.Context) error {
+	return p.l.act("rollback", func() error { return nil })
+}
+
+func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
+	if p.l.w.waitsForCommit != nil {
+		<-p.l.w.waitsForCommit
+	}
+	outcome, silent := Done, false
+	err := p.l.act("commit", func() error {
+		w := p.l.w
+		if !w.held {
+			w.errorf("COMMIT while the gates are open")
+		}
+		if w.routing.Canary != router.CanaryLive {
+			w.errorf("COMMIT while the canary means %s", w.routing.Canary)
+		}
+		fault := commitFault{outcome: Done, applied: true}
+		if p.revision != w.revision {
+			fault = commitFault{outcome: NotDone, err: ErrConflict}
+		} else if len(w.commits) > 0 {
+			fault, w.commits = w.commits[0], w.commits[1:]
+		}
+		if fault.applied {
+			names, err := w.moved(p.statements)
+			if err != nil {
+				w.errorf("statements of the swap: %v", err)
+			}
+			w.names = names
+			w.revision++
+		}
+		outcome, silent = fault.outcome, fault.silent
+		return fault.err
+	})
+	if silent {
+		<-ctx.Done()
+		return Unknown, ctx.Err()
+	}
+	if errors.Is(err, errDead) {
+		return Unknown, err
+	}
+	return outcome, err
+}
+
+var alter = regexp.MustCompile(`^ALTER (SCHEMA|CLUSTER) (?:"materialize"\.)?"([^"]+)" (SWAP WITH|RENAME TO) "([^"]+)"$`)
+
+// moved applies the statements to a copy of the names, as the server would.
+func (w *world) moved(statements []string) (map[Kind]map[string]string, error) {
+	out := map[Kind]map[string]string{}
+	for k, names := range w.names {
+		out[k] = maps.Clone(names)
+	}
+	for _, text := range statements {
+		m := alter.FindStringSubmatch(text)
+		if m == nil {
+			return nil, fmt.Errorf("the fake server cannot read %s", text)
+		}
+		names, a, b := out[Kind(strings.ToLower(m[1]))], m[2], m[4]
+		switch {
+		case names[a] == "":
+			return nil, fmt.Errorf("unknown %s %s", m[1], a)
+		case m[3] == "SWAP WITH" && names[b] == "":
+			return nil, fmt.Errorf("unknown %s %s", m[1], b)
+		case m[3] == "SWAP WITH":
+			names[a], names[b] = names[b], names[a]
+		case names[b] != "":
+			return nil, fmt.Errorf("%s %s already exists", m[1], b)
+		default:
+			names[b] = names[a]
+			delete(names, a)
+		}
+	}
+	return out, nil
+}
+
+// Traffic.
+
+type fakeTraffic struct{ l *life }
+
+func (f fakeTraffic) Route(_ context.Context, _ string, r Routing) (epoch uint64, err error) {
+	err = f.l.act(fmt.Sprintf("route %s %s", r.Weight, r.Canary), func() error {
+		w := f.l.w
+		if w.down && r.Weight > w.routing.Weight {
+			w.errorf("weight raised from %s to %s while the server is down", w.routing.Weight, r.Weight)
+		}
+		if r.Canary == router.CanaryDeploy && w.names[KindSchema]["prod"] != oldSchema {
+			w.errorf("the canary is sent to the deploy names after the swap")
+		}
+		w.routing = r
+		w.epoch++
+		epoch = w.epoch
+		return nil
+	})
+	return epoch, err
+}
+
+func (f fakeTraffic) Survey(context.Context, string) (out Survey, err error) {
+	err = f.l.peek(func() {
+		w := f.l.w
+		for i := range 20 {
+			arm := router.Stable
+			if w.routing.Canary == router.CanaryDeploy {
+				arm = router.PickAt(router.Hash(w.routing.Salt, fmt.Sprint(i)), w.routing.Weight)
+			}
+			out.Wanted[arm]++
+			out.Sessions[arm]++
+		}
+		if w.routing.Weight == 0 {
+			out.Sessions[router.Canary] += w.hanging
+		}
+		out.Stragglers, out.Streaming, out.Old = slices.Clone(w.stragglers), slices.Clone(w.streaming), slices.Clone(w.old)
+	})
+	return out, err
+}
+
+func (f fakeTraffic) Sessions(context.Context, string) ([]SessionInfo, error) { return nil, nil }
+
+func (f fakeTraffic) Hold(context.Context, string, time.Duration) (Hold, error) {
+	err := f.l.act("hold", func() error { f.l.w.held = true; return nil })
+	if err != nil {
+		return nil, err
+	}
+	return &fakeHold{l: f.l}, nil
+}
+
+func (f fakeTraffic) End(_ context.Context, _ string, which Which, _ string) (int, error) {
+	what := "end"
+	switch {
+	case which.Old:
+		what = "end old"
+	case which.Streams:
+		what = "end streams"
+	case which.IDs != nil:
+		what = "end stragglers"
+	}
+	return 0, f.l.act(what, func() error {
+		w := f.l.w
+		switch {
+		case which.Old:
+			w.old = nil
+		case which.Streams:
+			w.hanging = 0
+		case which.IDs != nil:
+			w.stragglers = slices.DeleteFunc(w.stragglers, func(s SessionInfo) bool { return slices.Contains(which.IDs, s.ID) })
+		}
+		return nil
+	})
+}
+
+func (f fakeTraffic) Cancel(context.Context, string, Which) (int, error) {
+	return 0, f.l.act("cancel", func() error { f.l.w.hanging = min(f.l.w.hanging, 1); return nil })
+}
+
+func (f fakeTraffic) Backends(context.Context) (out []uint32, err error) {
+	err = f.l.peek(func() { out = []uint32{1, 2, 3} })
+	return out, err
+}
+
+func (f fakeTraffic) BeginEvidence(_ context.Context, _ string, rollout string) error {
+	return f.l.act("begin evidence", func() error { f.l.w.evidence = armstats.Evidence{Rollout: rollout}; return nil })
+}
+
+func (f fakeTraffic) RestoreEvidence(_ context.Context, _ string, e armstats.Evidence) error {
+	return f.l.act("restore evidence", func() error { f.l.w.evidence = e; return nil })
+}
+
+// Evidence shows plenty of good exchanges on both arms, and what bad says.
+func (f fakeTraffic) Evidence(context.Context, string) (out armstats.Evidence, err error) {
+	err = f.l.peek(func() {
+		w := f.l.w
+		out = w.evidence
+		if out.Rollout == "" {
+			return
+		}
+		for a := range out.Arms {
+			out.Arms[a].Units, out.Arms[a].Exchanges = 50, 2000
+		}
+		if w.bad != nil {
+			out.Cohorts = append(slices.Clone(out.Cohorts), w.bad(out.Rollout, w.routing.Weight)...)
+		}
+	})
+	return out, err
+}
+
+type fakeHold struct {
+	l        *life
+	released bool
+}
+
+func (h *fakeHold) Generation() uint64 { return 1 }
+func (h *fakeHold) Pin()               {}
+
+func (h *fakeHold) Gather(ctx context.Context) HoldReport {
+	var out HoldReport
+	err := h.l.act("gather", func() error {
+		out.Stragglers, out.Streaming = slices.Clone(h.l.w.stragglers), slices.Clone(h.l.w.streaming)
+		return nil
+	})
+	if err != nil || len(out.Stragglers) > 0 {
+		<-ctx.Done()
+	}
+	return out
+}
+
+func (h *fakeHold) Release() Stall {
+	if h.released {
+		return Stall{}
+	}
+	h.released = true
+	_ = h.l.act("release", func() error { h.l.w.held = false; return nil })
+	return Stall{Sessions: 3, P50: time.Millisecond, P99: 2 * time.Millisecond, Max: 3 * time.Millisecond}
+}
+
+// Store: what is saved goes through JSON, as on a disk.
+
+type fakeStore struct{ l *life }
+
+func (f fakeStore) Load(context.Context, string) (*Journal, error) {
+	var j *Journal
+	err := f.l.peek(func() {
+		if f.l.w.journal != nil {
+			j = new(Journal)
+			if err := json.Unmarshal(f.l.w.journal, j); err != nil {
+				f.l.w.errorf("journal: %v", err)
+			}
+		}
+	})
+	return j, err
+}
+
+func (f fakeStore) Save(_ context.Context, j Journal) error {
+	return f.l.act("save "+string(j.State.Phase), func() error {
+		if f.l.w.saveError != nil {
+			return f.l.w.saveError
+		}
+		raw, err := json.Marshal(j)
+		if err != nil {
+			f.l.w.errorf("journal: %v", err)
+		}
+		f.l.w.journal = raw
+		return nil
+	})
+}
+
+func (f fakeStore) Archive(_ context.Context, r Record) error {
+	return f.l.act("archive", func() error { f.l.w.records[r.Rollout] = r; return nil })
+}
+
+func (f fakeStore) History(context.Context, string) ([]Record, error) {
+	return slices.Collect(maps.Values(f.l.w.records)), nil
+}
