@@ -15,16 +15,20 @@ import (
 // that is there is no catalog change. The trace is taken out again; when that fails,
 // Unmark or the next Mark does it, and the barrier stands all the same.
 //
+// Without a recorded id whatever has the name will do: while it is open which version
+// that is, either is ours.
+//
 // PostgreSQL has no such rule. There the end of the lost session (BackendGone) is
 // the proof, and Barrier only proves that the server takes changes.
 func (w *Warehouse) Barrier(ctx context.Context, database string, on deploy.Ref) error {
-	gone, err := w.insist(ctx, database, on)
+	found, err := w.Identify(ctx, database, []deploy.Ref{on})
 	if err != nil {
 		return err
 	}
-	if gone {
-		return fmt.Errorf("%w: %s %s is gone", deploy.ErrChanged, on.Kind, on.Name)
+	if len(found) == 0 || on.ID != "" && found[0].ID != on.ID {
+		return fmt.Errorf("%w: a barrier on %s %s, recorded id %q", deploy.ErrChanged, on.Kind, on.Name, on.ID)
 	}
+	on = found[0]
 	all, err := w.comments(ctx, database, on.Kind == deploy.KindObject)
 	if err != nil {
 		return err

@@ -98,9 +98,9 @@ func (g *graph) reach(edges map[string][]string, start func(*object) bool) map[s
 	return from
 }
 
-// Dependents lists what a drop of the schemas and clusters takes along although it
-// lies in none of the schemas: objects bound to one of the clusters, and everything
-// that reads, directly or through others, what is dropped.
+// Dependents lists what a drop of the schemas, clusters and single objects takes along
+// although it lies in none of the schemas: objects bound to one of the clusters, and
+// everything that reads, directly or through others, what is dropped.
 func (w *Warehouse) Dependents(ctx context.Context, database string, refs []deploy.Ref) ([]deploy.Dependent, error) {
 	if w.dialect.postgres() {
 		return w.postgresDependents(ctx, refs)
@@ -113,9 +113,11 @@ func (w *Warehouse) Dependents(ctx context.Context, database string, refs []depl
 }
 
 func (g *graph) dependents(database string, refs []deploy.Ref) []deploy.Dependent {
-	schemas, clusters := map[string]bool{}, map[string]bool{}
+	schemas, clusters, objects := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, r := range refs {
 		switch r.Kind {
+		case deploy.KindObject:
+			objects[r.ID] = true
 		case deploy.KindSchema:
 			schemas[r.ID] = true
 		case deploy.KindCluster:
@@ -123,13 +125,13 @@ func (g *graph) dependents(database string, refs []deploy.Ref) []deploy.Dependen
 		}
 	}
 	dropped := g.reach(g.usedBy, func(o *object) bool {
-		return schemas[o.schemaID] || o.clusterID != "" && clusters[o.clusterID]
+		return objects[o.id] || schemas[o.schemaID] || o.clusterID != "" && clusters[o.clusterID]
 	})
 	var found []deploy.Dependent
 	for _, id := range g.order {
 		root, met := dropped[id]
 		o := g.objects[id]
-		if !met || schemas[o.schemaID] {
+		if !met || schemas[o.schemaID] || objects[id] {
 			continue
 		}
 		d := deploy.Dependent{Kind: strings.ReplaceAll(o.kind, "-", " "), ID: id, Name: o.qualified(database)}

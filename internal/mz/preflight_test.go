@@ -303,6 +303,14 @@ func TestDependents(t *testing.T) {
 	if got := s.graph.dependents("materialize", []deploy.Ref{{Kind: deploy.KindSchema, ID: "s2"}, {Kind: deploy.KindCluster, ID: "c2"}}); len(got) != 0 {
 		t.Errorf("the new version has dependents: %v", got)
 	}
+	// Single objects: who reads them, but not they themselves.
+	got = nil
+	for _, d := range s.graph.dependents("materialize", []deploy.Ref{{Kind: deploy.KindObject, Name: "prod.total", ID: "s1.total"}}) {
+		got = append(got, d.Name)
+	}
+	if want := []string{"reports.daily", "reports.daily_idx"}; !slices.Equal(got, want) {
+		t.Errorf("dropping one object takes %q, want %q", got, want)
+	}
 	// A cluster alone: everything that runs on it goes.
 	if got := s.graph.dependents("materialize", []deploy.Ref{{Kind: deploy.KindCluster, ID: "c1"}}); len(got) != 4 {
 		t.Errorf("dropping only the cluster takes %v", got)

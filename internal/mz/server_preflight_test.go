@@ -124,6 +124,17 @@ func TestPreflightLeavesNoTrace(t *testing.T) {
 	sh.prepared(false).Rollback(t.Context())
 }
 
+func TestPreflightSinks(t *testing.T) {
+	sh := newShop(needSimulator(t, sim.Options{})) // a real sink needs a broker
+	sh.run("CREATE SINK REPORTS.events IN CLUSTER quickstart FROM LIVE.total INTO KAFKA CONNECTION kafka (TOPIC 'events')")
+	want(t, sh.found(sh.w, sh.spec), "P06 refuse sink REPORTS.events")
+	sh.run("DROP SINK REPORTS.events", "CREATE SINK REPORTS.base IN CLUSTER quickstart FROM DATA.base INTO KAFKA CONNECTION kafka (TOPIC 'base')")
+	want(t, sh.found(sh.w, sh.spec))
+	sh.run("DROP SINK REPORTS.base", "CREATE SINK NEXT.inside IN CLUSTER NEXT FROM NEXT.total INTO KAFKA CONNECTION kafka (TOPIC 'inside')")
+	want(t, sh.found(sh.w, sh.spec), "P07 refuse sink NEXT.inside")
+	sh.run("DROP SINK NEXT.inside")
+}
+
 func TestPreflightReadOnlyServer(t *testing.T) {
 	sh := newShop(needSimulator(t, sim.Options{}))
 	sh.sim.Faults().SetReadOnly(true)

@@ -116,7 +116,7 @@ func TestBarrier(t *testing.T) {
 	sh := newShop(startServer(t))
 	sh.run("COMMENT ON SCHEMA LIVE IS 'mine'")
 	ids := sh.ids()
-	for _, on := range []deploy.Ref{ids[0], ids[2]} {
+	for _, on := range []deploy.Ref{ids[0], ids[2], {Kind: deploy.KindSchema, Name: sh.live}} {
 		p := sh.prepared(false)
 		if err := sh.warehouse().Barrier(within(t, time.Minute), sh.spec.Database, on); err != nil {
 			t.Fatal(err)
