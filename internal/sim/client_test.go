@@ -70,8 +70,10 @@ func dialRaw(addr string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{addr: addr, conn: conn, fe: pgproto3.NewFrontend(conn, conn)}, nil
+	return &client{addr: addr, conn: conn, fe: newFrontend(conn)}, nil
 }
+
+func newFrontend(c net.Conn) *pgproto3.Frontend { return pgproto3.NewFrontend(c, c) }
 
 func (c *client) close() { c.conn.Close() }
 

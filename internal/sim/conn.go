@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -200,8 +201,8 @@ func (se *session) read(ctx context.Context, b *pgproto3.Backend, cancel context
 		switch {
 		case err == nil:
 			in.msg = detach(msg)
-		case !isProtocolError(err):
-			in.err = errGone
+		default:
+			in.err = receiveError(err)
 		}
 		select {
 		case se.in <- in:
@@ -225,11 +226,23 @@ func waitGone(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// isProtocolError tells a message that makes no sense from a connection that ended.
-func isProtocolError(err error) bool {
+// receiveError is what a message that makes no sense is answered with, FATAL; errGone when the connection ended.
+func receiveError(err error) error {
 	var netErr net.Error
-	return !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed) &&
-		!errors.Is(err, io.ErrClosedPipe) && !errors.As(err, &netErr)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.As(err, &netErr) {
+		return errGone
+	}
+	if _, ok := errors.AsType[*pgproto3.ExceededMaxBodyLenErr](err); ok {
+		return failf("08006", "frame size too big")
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "unknown message type: "); ok && name != "" {
+		return failf("08006", "unknown message type %d", name[0])
+	}
+	if strings.HasPrefix(err.Error(), "FunctionCall ") {
+		return failf("08006", "unknown message type %d", 'F')
+	}
+	return failf("08006", "%s", err)
 }
 
 // detach copies a message out of the decoder, which reuses it at the next one.

@@ -84,11 +84,12 @@ func (f *Faults) StopReplica(cluster, replica, reason string) error {
 	return err
 }
 
-// StartReplica ends StopReplica and HangReplica.
+// StartReplica ends StopReplica and HangReplica; the replica hydrates anew, as a new process does.
 func (f *Faults) StartReplica(cluster, replica string) error {
 	now := f.s.now()
 	err := f.onReplica(cluster, replica, func(h *health, id string) {
 		delete(h.replicas, id)
+		h.restarts[id] = now
 		h.history = append(h.history, replicaEvent{id, "online", "", now})
 	})
 	if err == nil {

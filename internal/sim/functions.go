@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"strings"
 
 	"mzcanary/internal/sim/sql"
@@ -23,7 +24,7 @@ func (r *resolver) Function(name string, args []sql.Value) (sql.Value, bool, err
 		return se.user, true, nil
 	case "current_database", "current_catalog":
 		return se.vars.get("database").text, true, nil
-	case "pg_backend_pid":
+	case "pg_backend_pid", "connection_id":
 		return int64(se.id), true, nil
 	case "mz_session_id":
 		return se.uuid, true, nil
@@ -39,6 +40,11 @@ func (r *resolver) Function(name string, args []sql.Value) (sql.Value, bool, err
 		return r.currentSchemas(len(args) > 0 && args[0] == true), true, nil
 	case "current_setting":
 		return r.currentSetting(args)
+	case "pg_get_userbyid":
+		if who := r.roleArg(args[0]); who != nil {
+			return who.name, true, nil
+		}
+		return fmt.Sprintf("unknown (OID=%v)", args[0]), true, nil
 	case "pg_cancel_backend":
 		return r.cancelBackend(args)
 	case "has_database_privilege", "has_schema_privilege", "has_cluster_privilege", "has_table_privilege",
@@ -63,6 +69,13 @@ func (r *resolver) moment(name string) (sql.Value, bool) {
 		return "PostgreSQL 9.5.0 on x86_64-unknown-linux-gnu (Materialize " + shortVersion(s.o.Version) + ")", true
 	case "mz_version":
 		return s.o.Version, true
+	case "mz_version_num":
+		major, minor := parseVersion(s.o.Version)
+		return int64(major*100_000 + minor*1000), true
+	case "is_rbac_enabled":
+		return true, true
+	case "pg_is_in_recovery":
+		return false, true
 	case "mz_environment_id":
 		return environmentID, true
 	case "mz_uptime":

@@ -17,6 +17,7 @@ type health struct {
 	lag      map[string]time.Duration
 	latency  map[string]time.Duration
 	replicas map[string]replicaFault
+	restarts map[string]time.Time // when a replica came back: it hydrates anew from there
 	history  []replicaEvent
 	hangSys  bool
 }
@@ -38,7 +39,7 @@ func (h *health) init() {
 	h.changed = make(chan struct{})
 	h.lost, h.blocked = map[string]bool{}, map[string]bool{}
 	h.lag, h.latency = map[string]time.Duration{}, map[string]time.Duration{}
-	h.replicas = map[string]replicaFault{}
+	h.replicas, h.restarts = map[string]replicaFault{}, map[string]time.Time{}
 }
 
 // wake makes every wait look again.
@@ -69,9 +70,13 @@ func (h *health) watch() <-chan struct{} {
 
 // hydratedAt is when a dataflow has hydrated on a replica, faults aside.
 func (s *Server) hydratedAt(o *object, r replica) time.Time {
-	from := o.since
-	if r.since.After(from) {
-		from = r.since
+	s.health.mu.Lock()
+	from := s.health.restarts[r.id]
+	s.health.mu.Unlock()
+	for _, at := range []time.Time{o.since, r.since} {
+		if at.After(from) {
+			from = at
+		}
 	}
 	return from.Add(s.o.HydrationTime)
 }
@@ -89,7 +94,7 @@ func (h *health) replicaState(id string) replicaFault {
 }
 
 // hydrated is what mz_hydration_statuses says about a dataflow on a replica: reported false means that there is no row.
-// An offline replica keeps reporting what it last did.
+// An offline replica keeps reporting what it last did; when it is back it hydrates anew.
 func (s *Server) hydrated(o *object, r replica, now time.Time) (hydrated, reported bool) {
 	if now.Before(s.reportedAt(o, r)) {
 		return false, false

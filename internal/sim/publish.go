@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"mzcanary/internal/sim/sql"
 )
@@ -70,10 +71,9 @@ type liveRead struct {
 	id        string // of a subscription
 	session   *session
 	subscribe bool
-	cluster   string          // id
-	ids       map[string]bool // everything it reads, with indexes
-	direct    []string        // what it names, for mz_subscriptions
-	since     uint64          // ms
+	cluster   string   // id
+	ids       []string // what it names; whatever they read takes them along when it goes
+	since     uint64   // ms
 	// ended gets the error once; at is the contents at that moment.
 	ended chan error
 	at    *dataVersion
@@ -112,7 +112,7 @@ func (s *Server) endLive(things []droppedThing) {
 
 func (l *liveRead) hitBy(things []droppedThing, b behaviour) error {
 	for _, t := range things {
-		if !t.cluster && l.ids[t.id] {
+		if !t.cluster && slices.Contains(l.ids, t.id) {
 			return l.dropError("relation", t.name, b)
 		}
 	}

@@ -221,8 +221,7 @@ func (se *session) awaitRead(ctx context.Context, c *catalog, p *planned, cl *cl
 		}
 	}
 	var flows []*object
-	needs := c.sufficient(p.ids, cl.id)
-	for id := range needs {
+	for id := range c.sufficient(p.ids, cl.id) {
 		if o := c.objects[id]; o.kind.dataflow() {
 			flows = append(flows, o)
 		}
@@ -241,13 +240,7 @@ func (se *session) awaitRead(ctx context.Context, c *catalog, p *planned, cl *cl
 			return waited, nil
 		}
 		if l == nil {
-			l = &liveRead{session: se, cluster: cl.id, ids: map[string]bool{}}
-			for id := range p.reads {
-				l.ids[id] = true
-			}
-			for id := range needs {
-				l.ids[id] = true
-			}
+			l = &liveRead{session: se, cluster: cl.id, ids: p.ids}
 			s.register(l)
 			defer s.unregister(l)
 			if gone := se.s.stillThere(l); gone != nil {
@@ -270,7 +263,7 @@ func (s *Server) stillThere(l *liveRead) error {
 	if c.clusters[l.cluster] == nil {
 		return failf("42704", "cluster '%s' was dropped", l.cluster)
 	}
-	for id := range l.ids {
+	for _, id := range l.ids {
 		if c.objects[id] == nil {
 			return failf("42704", "collection '%s' was dropped", id)
 		}

@@ -214,7 +214,7 @@ func subscriptionRows(r *resolver) (rows [][]sql.Value) {
 			continue
 		}
 		ids := []sql.Value{}
-		for _, id := range l.direct {
+		for _, id := range l.ids {
 			ids = append(ids, id)
 		}
 		rows = append(rows, []sql.Value{l.id, l.session.uuid, l.cluster, time.UnixMilli(int64(l.since)).UTC(), ids})

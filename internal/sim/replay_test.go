@@ -23,7 +23,7 @@ func TestConversations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			newReplay(t).run(string(text))
+			script(t, Options{}, string(text))
 		})
 	}
 }
@@ -54,18 +54,6 @@ type replay struct {
 	t               *testing.T
 	plain, internal string // addresses
 	conns           map[string]*client
-}
-
-func newReplay(t *testing.T) *replay {
-	s, plain, internal := startServer(t, Options{})
-	setUp(t, s)
-	r := &replay{t: t, plain: plain, internal: internal, conns: map[string]*client{}}
-	t.Cleanup(func() {
-		for _, c := range r.conns {
-			c.close()
-		}
-	})
-	return r
 }
 
 // setUp makes the two versions every conversation starts from. The roles had logged in before the recordings began,

@@ -17,19 +17,19 @@ import (
 
 // Server is a simulated Materialize. Create it with New.
 //
-// Locks, in the order they may be taken: catalogMu, dataMu, mu, health.mu, faults' mu. Nothing waits for a client or a
-// timer while it holds one. Reading the catalog or the data takes none.
+// Locks, in the order they may be taken: catalogMu, dataMu, faults' mu, mu, health.mu; a session's mu comes last.
+// Nothing waits for a client or a timer while it holds one. Reading the catalog or the data takes none.
 type Server struct {
 	o         Options
 	behaviour behaviour
-	started   time.Time
 
 	catalogMu sync.Mutex // writers of catalog
 	catalog   atomic.Pointer[catalog]
 	dataMu    sync.Mutex // writers of data
 	data      atomic.Pointer[dataVersion]
 
-	mu       sync.Mutex // sessions, live, conns, nextConn, rng
+	mu       sync.Mutex // everything up to the next blank line
+	started  time.Time
 	sessions map[uint32]*session
 	live     map[*liveRead]bool
 	conns    map[net.Conn]bool

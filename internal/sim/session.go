@@ -104,7 +104,11 @@ func (se *session) sendNotices() {
 	pending := se.notices
 	se.notices = nil
 	se.mu.Unlock()
+	least := se.vars.get("client_min_messages").text
 	for _, n := range pending {
+		if least == "error" || least == "warning" && n.severity == "NOTICE" {
+			continue
+		}
 		se.send(&pgproto3.NoticeResponse{Severity: n.severity, Code: n.code, Message: n.message, Detail: n.detail, Hint: n.hint})
 	}
 }

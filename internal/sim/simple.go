@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -16,10 +17,14 @@ const maxSQL = 1_000_000
 // run answers the client's messages until the connection ends.
 func (se *session) run(ctx context.Context) error {
 	for {
+		idle := se.s.now()
 		msg, err := se.receive(ctx)
+		if err == nil && se.idledOut(idle) {
+			err = failf("25P03", "terminating connection due to idle-in-transaction timeout")
+		}
 		if err != nil {
 			if !errors.Is(err, errGone) {
-				se.sendError("FATAL", failf("08006", "%s", err))
+				se.sendError("FATAL", err)
 				_ = se.flush() // the session ends either way
 			}
 			return err
@@ -28,6 +33,16 @@ func (se *session) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// idledOut says whether the client left a transaction open for too long. The server ends such a session in silence and
+// says so only in answer to its next message.
+func (se *session) idledOut(since time.Time) bool {
+	if se.tx.status == txnNone {
+		return false
+	}
+	limit, err := parseTimeout(se.vars.get("idle_in_transaction_session_timeout").text)
+	return err == nil && limit > 0 && se.s.now().Sub(since) > limit
 }
 
 // handle answers one message; an error ends the session.
@@ -67,7 +82,7 @@ func (se *session) handle(ctx context.Context, msg pgproto3.FrontendMessage) err
 		}
 		return se.extendedError(se.extended(ctx, msg))
 	}
-	return se.extendedError(failf("08P01", "unexpected message %T", msg))
+	return se.extendedError(failf("08P01", "unexpected message"))
 }
 
 // query is a simple Query: the whole text is parsed first, then every statement is described and executed.

@@ -38,8 +38,11 @@ func (d description) equal(o description) bool {
 
 var errPlanChanged = &sql.Error{Code: "0A000", Message: "cached plan must not change result type"}
 
-// maxParsed bounds the parse cache; beyond it the cache starts anew.
-const maxParsed = 8192
+// The parse cache holds at most maxParsed texts and starts anew beyond it; texts longer than maxCached are not kept.
+const (
+	maxParsed = 8192
+	maxCached = 8 << 10
+)
 
 // parseCache remembers the syntax trees of texts; they are never changed, so sessions share them.
 type parseCache struct {
@@ -55,8 +58,8 @@ func (p *parseCache) parse(text string) ([]sql.Statement, error) {
 		return stmts, nil
 	}
 	stmts, err := sql.Parse(text)
-	if err != nil {
-		return nil, err
+	if err != nil || len(text) > maxCached {
+		return stmts, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -33,6 +33,9 @@ func (se *session) subscribePlan(st *sql.Subscribe) (*subscribePlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.constant {
+		return nil, refuse("SUBSCRIBE to a constant query is not supported")
+	}
 	for id := range p.reads {
 		if c.objects[id].sys != nil {
 			return nil, refuse("SUBSCRIBE to system relations is not supported")
@@ -73,19 +76,10 @@ func (se *session) newSubscription(ctx context.Context, st *sql.Subscribe) (*sub
 	}
 	c := se.catalog()
 	cl, err := se.place(c, plan.p)
-	if plan.p.constant {
-		err = nil
-	}
 	if err != nil {
 		return nil, err
 	}
-	l := &liveRead{session: se, subscribe: true, cluster: cl.id, ids: map[string]bool{}, direct: plan.p.ids}
-	for id := range plan.p.reads {
-		l.ids[id] = true
-	}
-	for id := range c.sufficient(plan.p.ids, cl.id) {
-		l.ids[id] = true
-	}
+	l := &liveRead{session: se, subscribe: true, cluster: cl.id, ids: plan.p.ids}
 	se.s.register(l)
 	sub := &subscription{se: se, plan: plan, cat: c, live: l, last: map[string]int{}, values: map[string][]sql.Value{}}
 	if err := se.s.stillThere(l); err != nil {

@@ -9,7 +9,7 @@ import (
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	const old, now = "v26.4.0-dev.0 (4c45b0938)", "v26.39.0-dev.0 (30e4b1d24)"
-	for name, script := range map[string]string{
+	for name, lines := range map[string]string{
 		// RESET restores the role's or system's default before 26.33, the start-up value since.
 		"reset " + old: `
 connect a QUIET user=app cluster=prod search_path=prod
@@ -101,15 +101,7 @@ a: recv 1s
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, version, _ := strings.Cut(name, " ")
-			s, plain, internal := startServer(t, Options{Version: version})
-			setUp(t, s)
-			r := &replay{t: t, plain: plain, internal: internal, conns: map[string]*client{}}
-			t.Cleanup(func() {
-				for _, c := range r.conns {
-					c.close()
-				}
-			})
-			r.run(script)
+			script(t, Options{Version: version}, lines)
 		})
 	}
 }
