@@ -177,7 +177,11 @@ func (m *machine) heard(err error) bool {
 		}
 		return true
 	}
+	long := !m.s.Down.IsZero() && m.at.Sub(m.s.Down) >= outageGrace
 	m.s.Down = time.Time{}
+	if long && (m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting) && !m.s.Recovering {
+		m.restoreEvidence() // what was counted while the server was away is its fault
+	}
 	return false
 }
 
@@ -268,7 +272,7 @@ func (m *machine) upstreamChanged(reason string) {
 	if m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting {
 		m.restoreEvidence()
 	}
-	if m.s.Stop == nil && m.s.Running() && m.s.Phase != PhasePreflight && m.s.Phase != PhaseRollingBack {
+	if m.s.Stop == nil && m.s.Running() && m.s.Phase != PhasePreflight && m.s.Phase != PhaseHydrating && m.s.Phase != PhaseRollingBack {
 		m.stopUpstream(reason)
 		return
 	}

@@ -161,7 +161,7 @@ func (m *machine) marked(e Marked) {
 // unmarked is the last thing before the record: marks that cannot be removed are
 // left behind and named, for a person or the next rollout to take away.
 func (m *machine) unmarked(e Unmarked) {
-	if !m.s.Marked && m.s.Stray == nil {
+	if !m.s.Phase.Final() || !m.s.Marked && m.s.Stray == nil {
 		return
 	}
 	if e.Err != nil {
@@ -207,6 +207,9 @@ func (m *machine) sampled(e Sampled) {
 	}
 	m.serverSeen(e.Server)
 	m.s.Ready.Last = &sample
+	if m.s.Phase == PhaseHydrating {
+		m.wellAgain() // the server answers; whether the new version is ready is what is waited for
+	}
 	if sample.Ready {
 		m.s.Ready.Good, m.s.Ready.Bad = m.s.Ready.Good+1, 0
 		m.isReady()

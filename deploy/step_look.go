@@ -175,10 +175,13 @@ func (m *machine) restarted() {
 	m.s.Recovering = true
 	m.s.After.Dropping = false
 	m.s.note(m.at, controller, "restarted", "everybody on live names until the ids are read")
-	m.route()
-	if m.s.Swap.Stage == StagePrepared || m.s.Swap.Stage == StageResolving {
+	unknown := m.s.Swap.Stage == StagePrepared || m.s.Swap.Stage == StageResolving
+	if unknown {
 		m.s.Swap.Stage = StageResolving
 		m.s.Seq++
+	}
+	m.route()
+	if unknown {
 		m.do(Action{Kind: ActResolve, Backend: m.s.Swap.Backend})
 		return
 	}

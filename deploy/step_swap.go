@@ -320,7 +320,11 @@ func (m *machine) resolvedNotDone(took time.Duration) {
 // block needs a person; traffic stays where it is.
 func (m *machine) block(cause Cause, why string) {
 	m.s.Swap.Impatient = false
-	m.stop(Stop{Kind: PhaseBlocked, Cause: cause, Reason: why, Exit: ExitHuman, Next: "mzcanary rollout retry, or rollback"})
+	next := "mzcanary rollout retry"
+	if allowed, _ := rollbackIn(m.s.Phase); allowed {
+		next += ", or rollback"
+	}
+	m.stop(Stop{Kind: PhaseBlocked, Cause: cause, Reason: why, Exit: ExitHuman, Next: next})
 }
 
 func (m *machine) standByHand(who, why string) {
