@@ -103,24 +103,37 @@ func (x *ddl) body(q *sql.Query, names []string) (*viewBody, []sql.Column, []str
 	return &viewBody{text: q.Text(), plan: plan, names: r.names}, columns, r.ids, nil
 }
 
-// mayRead checks USAGE on the schemas and SELECT on the relations.
+// mayRead checks USAGE on the schemas and SELECT on the relations; what a view reads is checked for the view's owner.
 func (c *catalog) mayRead(roleID string, ids []string) error {
-	checked := map[string]bool{}
+	return c.mayReadAs(roleID, ids, map[readCheck]bool{})
+}
+
+type readCheck struct{ role, id string }
+
+func (c *catalog) mayReadAs(roleID string, ids []string, seen map[readCheck]bool) error {
 	for _, id := range ids {
-		o := c.objects[id]
-		s := c.schemas[o.schema]
-		if s == nil || checked[s.id] || s.tempConn != 0 {
+		s := c.schemas[c.objects[id].schema]
+		if s == nil || s.tempConn != 0 || s.system() || seen[readCheck{roleID, s.id}] {
 			continue
 		}
-		checked[s.id] = true
+		seen[readCheck{roleID, s.id}] = true
 		if err := c.check(roleID, s.acl, privUsage, "SCHEMA", c.schemaName(s)); err != nil {
 			return err
 		}
 	}
 	for _, id := range ids {
 		o := c.objects[id]
+		if seen[readCheck{roleID, id}] {
+			continue
+		}
+		seen[readCheck{roleID, id}] = true
 		if err := c.check(roleID, o.acl, privSelect, o.kind.words(), c.fullName(o)); err != nil {
 			return err
+		}
+		if o.view != nil {
+			if err := c.mayReadAs(o.owner, o.deps, seen); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
