@@ -1,0 +1,257 @@
+"""asyncpg: its own protocol code. A statement's first use is Parse, Describe and Flush without a Sync."""
+
+import asyncio
+import datetime
+import io
+
+import asyncpg
+
+import tally
+from tally import MEGABYTE, NAP, RUN, wants
+
+ONE = "SELECT version FROM items WHERE id = $1"
+PLACE = dict(host=tally.HOST, port=tally.PORT, database=tally.DATABASE, user=tally.USER, password=tally.PASSWORD, timeout=15,
+             server_settings={"search_path": "prod"})
+
+
+async def connect(ssl=False, **more):
+    return await asyncpg.connect(**{**PLACE, "ssl": ssl, **more})
+
+
+async def sign_in(conn, t):
+    for user in tally.ROLES:
+        c = await connect(user=user)
+        t.exchange(await c.fetchval(ONE, 1))
+        await c.close()
+
+
+async def wrong_password(conn, t):
+    with wants("28P01"):
+        await connect(password="wrong")
+
+
+async def tls(conn, t):
+    c = await connect(ssl="require")
+    await big(c, t)
+    await c.close()
+
+
+async def read(conn, t):
+    for i in range(10):
+        t.exchange(await conn.fetchval(ONE, i + 1))
+        if i % 3 == 0:
+            await asyncio.sleep(NAP)
+
+
+async def fresh(conn, t):
+    """Texts never seen before: each needs its own Parse and Flush."""
+    for i in range(6):
+        fresh.serial += 1
+        t.exchange(await conn.fetchval(f"SELECT version /* {fresh.serial} */ FROM items WHERE id = $1", i + 1))
+
+
+fresh.serial = 0
+
+
+async def uncached(conn, t):
+    c = await connect(statement_cache_size=0)
+    for i in range(6):
+        t.exchange(await c.fetchval(ONE, i + 1))
+        await asyncio.sleep(NAP)
+    await c.close()
+
+
+async def simple(conn, t):
+    await conn.execute("SELECT 1; SELECT pg_sleep(0.03); SELECT 2")
+    await read(conn, t)
+
+
+async def rows(conn, t):
+    t.same([r[0] for r in await conn.fetch("SELECT version FROM items WHERE id > $1", 0)], 200)
+
+
+async def types(conn, t):
+    row = await conn.fetchrow("SELECT name, price, note, tags, doc, raw, made, flag, ratio, version FROM items WHERE id = $1 AND $2::text IS NULL AND made > $3",
+                              6, None, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+    t.exchange(row[9])
+    assert row[0] == "item 6" and float(row[1]) == 7.5 and row[2] is None and row[3] == ["a6", 'b,"6'], row
+    assert row[5] == b"\0\0\0\6" and row[6].timestamp() == 1709208360 and row[7] is None and row[8] == 6 / 7.0, row
+
+
+async def introspection(conn, t):
+    """A type asyncpg does not know makes it ask the catalog in between."""
+    c = await connect()
+    row = await c.fetchrow("SELECT i.version, i::items FROM items i WHERE id = 1")
+    t.exchange(row[0], row[1]["version"])
+    await c.close()
+
+
+async def prepared(conn, t):
+    p = await conn.prepare(ONE)
+    for i in range(4):
+        t.exchange(await p.fetchval(i + 1))
+        await asyncio.sleep(NAP)
+
+
+async def transaction(conn, t):
+    async with conn.transaction():
+        a = await conn.fetchval(ONE, 1)
+        await asyncio.sleep(NAP)
+        b = await conn.fetchval("INSERT INTO sink (run, n) VALUES ($1, 1) RETURNING version", RUN)
+        await asyncio.sleep(NAP)
+        c = await conn.fetchval(ONE, 2)
+    t.transaction(a, b, c)
+
+
+async def savepoint(conn, t):
+    async with conn.transaction(isolation="repeatable_read"):
+        a = await conn.fetchval(ONE, 1)
+        with wants("22012"):
+            async with conn.transaction():
+                await conn.execute("SELECT 1/0")
+        await asyncio.sleep(NAP)
+        b = await conn.fetchval(ONE, 2)
+    t.transaction(a, b)
+
+
+async def recovery(conn, t):
+    for sql, code in (("SELECT 1/0", "22012"), ("SELECT * FROM no_such_table", "42P01")):
+        with wants(code):
+            await conn.fetch(sql)
+        with wants(code):
+            await conn.execute(sql)
+        t.exchange(await conn.fetchval(ONE, 1))
+
+
+async def failed_transaction(conn, t):
+    tx = conn.transaction()
+    await tx.start()
+    with wants("22012"):
+        await conn.execute("SELECT 1/0")
+    await asyncio.sleep(NAP)
+    with wants("25P02"):
+        await conn.fetchval(ONE, 1)
+    await tx.rollback()
+    await read(conn, t)
+
+
+async def big(conn, t):
+    got = await conn.fetch("SELECT body, version FROM big ORDER BY id")
+    for body, _ in got:
+        assert len(body) == MEGABYTE and not body.strip(body[0]), "a row came back changed"
+    t.same([v for _, v in got], 3)
+
+
+async def copy_out(conn, t):
+    out = io.BytesIO()
+    await conn.copy_from_query("SELECT version FROM items", output=out)
+    t.same(out.getvalue().decode().split(), 200)
+
+
+async def copy_in(conn, t):
+    async with conn.transaction():
+        await conn.copy_records_to_table("sink", records=[(RUN, 3, None)] * 300, columns=["run", "n", "body"])
+        got = await conn.fetch("SELECT version FROM sink WHERE run = $1 AND n = 3 AND xmin = pg_current_xact_id()::xid", RUN)
+        t.same([r[0] for r in got], 300)
+    await conn.copy_to_table("sink", source=io.BytesIO(tally.rows_into(4, 50).encode()), columns=["run", "n", "body"])
+    t.exchange()
+
+
+async def copy_in_bad(conn, t):
+    with wants("22P02"):
+        await conn.copy_to_table("sink", source=io.BytesIO(f"{RUN}\tnumber\n".encode() + f"{RUN}\t1\n".encode() * 20000), columns=["run", "n"])
+    await read(conn, t)
+
+
+async def cursor(conn, t):
+    """Portals in a transaction: Execute with a row limit, resumed."""
+    async with conn.transaction():
+        seen = []
+        async for row in conn.cursor("SELECT version FROM items ORDER BY id", prefetch=40):
+            seen.append(row[0])
+            if len(seen) % 40 == 0:
+                await asyncio.sleep(NAP)
+    assert len(seen) == 200, len(seen)
+    t.transaction(seen[0], *set(seen))
+
+
+async def many(conn, t):
+    await conn.executemany("INSERT INTO sink (run, n) VALUES ($1, $2)", [(RUN, 7)] * 200)
+    got = await conn.fetchmany("INSERT INTO sink (run, n) VALUES ($1, $2) RETURNING version", [(RUN, 8)] * 40)
+    t.same([r[0] for r in got], 40)
+
+
+async def cancel(conn, t):
+    """A timeout or a cancelled task makes asyncpg send a CancelRequest and keep the connection."""
+    began = asyncio.get_running_loop().time()
+    try:
+        await conn.execute("SELECT pg_sleep(8)", timeout=0.06)
+        raise AssertionError("no timeout")
+    except TimeoutError:
+        pass
+    await read(conn, t)
+    task = asyncio.create_task(conn.fetchval("SELECT pg_sleep(8)"))
+    await asyncio.sleep(0.06)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+    await read(conn, t)
+    assert asyncio.get_running_loop().time() - began < 5, "the cancel was slow"
+
+
+async def notices(conn, t):
+    seen = []
+    listener = lambda c, m: seen.append(m.message.removeprefix("said by "))
+    conn.add_log_listener(listener)
+    seen.append(await conn.fetchval("SELECT speak(3)"))
+    await asyncio.sleep(0)
+    conn.remove_log_listener(listener)
+    t.same(seen, 4)
+
+
+async def listen(conn, t):
+    channel, got = f"news_{conn.get_server_pid()}", asyncio.Queue()
+    hear = lambda c, pid, ch, payload: got.put_nowait(payload)
+    await conn.add_listener(channel, hear)
+    other = await connect()
+    for i in range(3):
+        await asyncio.sleep(NAP)
+        await other.execute("SELECT pg_notify($1, $2)", channel, str(i))
+        assert await asyncio.wait_for(got.get(), 10) == str(i)
+    await other.close()
+    await conn.remove_listener(channel, hear)
+
+
+async def reset(conn, t):
+    await conn.reset()
+    await read(conn, t)
+
+
+async def pool(conn, t):
+    """Every release sends asyncpg's reset script, RESET ALL among it."""
+    async with asyncpg.create_pool(min_size=2, max_size=3, ssl=False, **PLACE) as p:
+        async def use():
+            for i in range(4):
+                t.exchange(await p.fetchval(ONE, i + 1))
+                async with p.acquire() as c, c.transaction():
+                    a = await c.fetchval(ONE, 1)
+                    await asyncio.sleep(NAP)
+                    t.transaction(a, await c.fetchval(ONE, 2))
+
+        await asyncio.gather(use(), use(), use(), use())
+
+
+CHECKS = [
+    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, 1 MB rows", tls), ("read", read),
+    ("first use of statements (Flush without Sync)", fresh), ("statement cache off", uncached), ("several statements in one query", simple), ("200 rows", rows),
+    ("types and NULLs, binary", types), ("type introspection", introspection), ("prepared statement", prepared), ("transaction", transaction),
+    ("savepoint after an error", savepoint), ("error and recovery", recovery), ("failed transaction", failed_transaction), ("1 MB rows", big),
+    ("COPY out", copy_out), ("COPY in, binary and text", copy_in), ("COPY in refused by the server", copy_in_bad), ("cursor by portal", cursor),
+    ("executemany and fetchmany", many), ("cancel by timeout and by task", cancel), ("notices", notices), ("LISTEN and NOTIFY", listen),
+    ("reset", reset), ("pool with RESET ALL", pool),
+]
+
+if __name__ == "__main__":
+    asyncio.run(tally.work_async(tally.Tally("asyncpg", asyncpg.__version__), CHECKS, connect, lambda c: c.close(timeout=2)))
