@@ -22,8 +22,8 @@ const (
 	// memoryLoop kills for want of memory in a day mean that waiting will not help;
 	// the number is that of dbt's and mz-deploy's readiness query.
 	memoryLoop = 3
-	// nonsenseLag is more than any object can be behind: while a replica hangs the
-	// server computes its lag from 1970.
+	// nonsenseLag is more than any object can be behind: an object that cannot be read
+	// yet has a frontier of zero, and a lag since 1970.
 	nonsenseLag = 10 * 365 * 24 * time.Hour
 )
 
@@ -180,36 +180,36 @@ func (s *sample) assessLag(d dataflow, opts deploy.ReadyOptions, o *deploy.Objec
 		o.State, o.Why = stateLagUnknown, "the server does not say yet how far it is behind its inputs"
 		return
 	}
-	o.Lag = d.local.d
-	for _, l := range []lag{d.global, d.clock} {
-		if l.known {
-			o.Lag = max(o.Lag, l.d)
-		}
-	}
-	if o.Lag > nonsenseLag {
-		o.State, o.Lag, o.Why = stateLagUnknown, -1, "the server reports a lag that cannot be"
-		return
-	}
-	if o.Lag > opts.MaxLag {
-		o.State, o.Why = stateLagging, fmt.Sprintf("it is %s behind, allowed are %s", o.Lag.Round(time.Millisecond), opts.MaxLag)
-		return
-	}
-	s.assessTwin(d, opts, o)
-}
-
-// assessTwin compares the frontier with that of the same object of the old version.
-func (s *sample) assessTwin(d dataflow, opts deploy.ReadyOptions, o *deploy.ObjectReadiness) {
-	o.State = stateReady
-	twin, ok := s.frontiers[s.twins[d.id]]
-	if !ok || twin.done {
-		return
-	}
 	own, ok := s.frontiers[d.id]
 	if !ok {
 		o.State, o.Why = stateNoRow, "the server does not say yet how far it has come"
 		return
 	}
-	if behind := time.Duration(twin.ms-own.ms) * time.Millisecond; !own.done && behind > opts.MaxLag {
+	o.Lag = d.local.d
+	if d.global.known {
+		o.Lag = max(o.Lag, d.global.d)
+	}
+	if !own.done {
+		o.Lag = max(o.Lag, time.Duration(s.now-own.ms)*time.Millisecond)
+	}
+	switch {
+	case o.Lag > nonsenseLag:
+		o.State, o.Lag, o.Why = stateLagUnknown, -1, "the server reports a lag that cannot be: it is not readable yet"
+	case o.Lag > opts.MaxLag:
+		o.State, o.Why = stateLagging, fmt.Sprintf("it is %s behind, allowed are %s", o.Lag.Round(time.Millisecond), opts.MaxLag)
+	default:
+		s.assessTwin(d, own, opts, o)
+	}
+}
+
+// assessTwin compares the frontier with that of the same object of the old version.
+func (s *sample) assessTwin(d dataflow, own frontier, opts deploy.ReadyOptions, o *deploy.ObjectReadiness) {
+	o.State = stateReady
+	twin, ok := s.frontiers[s.twins[d.id]]
+	if !ok || twin.done || own.done {
+		return
+	}
+	if behind := time.Duration(twin.ms-own.ms) * time.Millisecond; behind > opts.MaxLag {
 		o.State, o.Lag = stateLagging, max(o.Lag, behind)
 		o.Why = fmt.Sprintf("it is %s behind the same object in production, allowed are %s", behind, opts.MaxLag)
 	}

@@ -21,13 +21,14 @@ func healthy() *sample {
 			replicas: []replica{{id: "u1", name: "r1", processes: []process{{"0", "online", ""}, {"1", "online", ""}}}},
 			outOfMem: map[string]int{},
 			dataflows: []dataflow{
-				{id: "u10", name: "total", schema: "prod_deploy", kind: "materialized-view", local: secs(0), global: secs(0), clock: secs(1)},
+				{id: "u10", name: "total", schema: "prod_deploy", kind: "materialized-view", local: secs(0), global: secs(0)},
 				{id: "u11", name: "answer_idx", schema: "prod_deploy", kind: "index", local: secs(0), global: secs(0)},
 			},
 		}},
 		hydrated:  map[string]map[string]bool{"u10": {"u1": true}, "u11": {"u1": true}},
 		frontiers: map[string]frontier{"u10": {ms: 100_000}, "u11": {ms: 100_000}, "u5": {ms: 101_000}},
 		twins:     map[string]string{"u10": "u5"},
+		now:       101_000,
 		constant:  map[string]bool{},
 	}
 }
@@ -56,7 +57,7 @@ func TestAssess(t *testing.T) {
 			change: func(s *sample) { delete(s.hydrated, "u10") }, state: stateNoRow, why: "has hydrated all 2", count: 1},
 		{name: "hydrating", change: func(s *sample) { s.hydrated["u10"]["u1"] = false }, state: stateHydrating, why: "no replica of cluster", count: 1},
 		{name: "no wallclock row, but its inputs say it is late (weakness 2)",
-			change: func(s *sample) { s.clusters[0].dataflows[0].clock = lag{}; s.clusters[0].dataflows[0].local = secs(30) }, state: stateLagging, why: "30s behind", count: 2},
+			change: func(s *sample) { s.clusters[0].dataflows[0].local = secs(30) }, state: stateLagging, why: "30s behind", count: 2},
 		{name: "two replicas, each with half of it (weakness 3)",
 			change: func(s *sample) {
 				addReplica(s, false)
@@ -69,7 +70,8 @@ func TestAssess(t *testing.T) {
 		{name: "lag unknown (weakness 5)", change: func(s *sample) { s.clusters[0].dataflows[0].local = lag{} }, state: stateLagUnknown, why: "does not say yet", count: 2},
 		{name: "constant, never gets a lag",
 			change: func(s *sample) {
-				s.clusters[0].dataflows[0].local, s.clusters[0].dataflows[0].clock = lag{}, lag{}
+				s.clusters[0].dataflows[0].local = lag{}
+				delete(s.frontiers, "u10")
 				s.constant["u10"] = true
 			}, ready: true, state: stateNoInputs, why: "ready", count: 2},
 		{name: "constant, but not hydrated",
@@ -78,13 +80,15 @@ func TestAssess(t *testing.T) {
 				s.constant["u10"] = true
 				s.hydrated["u10"]["u1"] = false
 			}, state: stateHydrating, why: "no replica", count: 1},
-		{name: "clock lag", change: func(s *sample) { s.clusters[0].dataflows[0].clock = secs(6) }, state: stateLagging, why: "6s behind", count: 2},
-		{name: "lag since 1970", change: func(s *sample) { s.clusters[0].dataflows[0].clock = secs(1795381621) }, state: stateLagUnknown, why: "cannot be", count: 2},
-		{name: "behind its twin", change: func(s *sample) { s.frontiers["u5"] = frontier{ms: 106_000} }, state: stateLagging, why: "behind the same object in production", count: 2},
+		{name: "behind the sources", change: func(s *sample) { s.clusters[0].dataflows[0].global = secs(7) }, state: stateLagging, why: "7s behind", count: 2},
+		{name: "behind the clock", change: func(s *sample) { s.now = 106_000 }, state: stateLagging, why: "6s behind", count: 2},
+		{name: "ahead of the clock (REFRESH EVERY)", change: func(s *sample) { s.frontiers["u10"] = frontier{ms: 9_000_000} }, ready: true, state: stateReady, why: "ready", count: 2},
+		{name: "lag since 1970", change: func(s *sample) { s.now, s.frontiers["u10"] = 1795381621_000, frontier{} }, state: stateLagUnknown, why: "cannot be", count: 2},
+		{name: "behind its twin", change: func(s *sample) { s.frontiers["u5"] = frontier{ms: 105_001} }, state: stateLagging, why: "behind the same object in production", count: 2},
 		{name: "twin is late, we are not", change: func(s *sample) { s.frontiers["u5"] = frontier{ms: 5_000} }, ready: true, state: stateReady, why: "ready", count: 2},
 		{name: "twin complete", change: func(s *sample) { s.frontiers["u5"] = frontier{done: true} }, ready: true, state: stateReady, why: "ready", count: 2},
 		{name: "complete itself", change: func(s *sample) { s.frontiers["u10"] = frontier{done: true} }, ready: true, state: stateReady, why: "ready", count: 2},
-		{name: "frontier missing beside its twin's", change: func(s *sample) { delete(s.frontiers, "u10") }, state: stateNoRow, why: "how far it has come", count: 2},
+		{name: "frontier missing", change: func(s *sample) { delete(s.frontiers, "u10") }, state: stateNoRow, why: "how far it has come", count: 2},
 		{name: "no replica", change: func(s *sample) { s.clusters[0].replicas = nil }, state: stateUnreachable, failing: "has no replica", why: "has no replica"},
 		{name: "cluster gone", change: func(s *sample) { s.clusters[0] = clusterSample{name: "prod_deploy", missing: true} }, failing: "does not exist", why: "does not exist"},
 		{name: "out of memory again and again", change: func(s *sample) { s.clusters[0].outOfMem["u1"] = 3 }, state: stateReady, failing: "want of memory", why: "want of memory", count: 2},

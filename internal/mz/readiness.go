@@ -15,6 +15,7 @@ type sample struct {
 	clusters  []clusterSample
 	hydrated  map[string]map[string]bool // object id → replica id → what it reported
 	frontiers map[string]frontier        // object id → how far it has come
+	now       int64                      // the server's clock with the frontiers, in milliseconds
 	twins     map[string]string          // object id → the same object of the old version
 	constant  map[string]bool            // objects that certainly read no data; looked up only where lag is unknown
 }
@@ -33,7 +34,7 @@ type dataflow struct {
 	id, name, kind             string
 	schemaID, schema, database string
 	relationSchema, relation   string // what a SELECT names to use it
-	local, global, clock       lag
+	local, global              lag
 }
 
 // lag is a reported lag; known is false where the server said NULL or nothing.
@@ -180,7 +181,7 @@ func (w *Warehouse) dataflowsOn(ctx context.Context, clusterID string) ([]datafl
 		if !r.null(7) {
 			d.relationSchema, d.relation = r.text(6), r.text(7)
 		}
-		for i, l := range []*lag{&d.local, &d.global, &d.clock} {
+		for i, l := range []*lag{&d.local, &d.global} {
 			l.d, l.known = r.duration(8 + i)
 		}
 		list = append(list, d)
@@ -226,6 +227,9 @@ func (w *Warehouse) readFrontiers(ctx context.Context, s *sample) error {
 		ms, parseErr := strconv.ParseInt(r.text(1), 10, 64)
 		if r.null(1) || parseErr == nil {
 			s.frontiers[r.text(0)] = frontier{ms: ms, done: r.null(1)}
+		}
+		if now, ok := r.seconds(2); ok {
+			s.now = int64(now * 1000)
 		}
 	}
 	return err
