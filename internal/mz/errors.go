@@ -45,10 +45,16 @@ func (w *Warehouse) failed(ctx context.Context, what string, err error) error {
 		return w.unavailable(ctx, fmt.Errorf("%s: %w", what, err))
 	}
 	text := &refusal{PgError: pgErr}
-	if pgErr.Code == codeConflict {
+	if pgErr.Code == codeConflict || w.dialect.postgres() && lostRace(pgErr) {
 		return fmt.Errorf("%w: %s: %w", deploy.ErrConflict, what, text)
 	}
 	return fmt.Errorf("%s: %w", what, text)
+}
+
+// lostRace says that PostgreSQL gave up on DDL because somebody else was changing the
+// same rows of the catalog: a deadlock, or its bare internal error for it.
+func lostRace(e *pgconn.PgError) bool {
+	return e.Code == "40P01" || e.Code == "XX000" && strings.HasPrefix(e.Message, "tuple concurrently ")
 }
 
 // refusal prints a server's error with its detail and hint, which Materialize uses

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,6 +229,59 @@ func TestPostgresConflictAndCut(t *testing.T) {
 	}
 	_, err = w.Prepare(within(t, 20*time.Second), []string{`ALTER CLUSTER "a" SWAP WITH "b"`})
 	mustBe(t, err, ErrUnsupported)
+}
+
+// The server ends our session before COMMIT: known without asking anybody.
+func TestPostgresSessionEndedBeforeCommit(t *testing.T) {
+	p := postgresServer(t)
+	w := p.warehouse(p.user)
+	spec := p.pair()
+	before := identified(t, w, spec)
+	tx, err := w.Prepare(within(t, 20*time.Second), []string{`ALTER SCHEMA ` + quoteIdent(spec.Schemas[0].Live) + ` SWAP WITH ` + quoteIdent(spec.Schemas[0].Deploy)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d, 10000)", tx.Backend()))
+	got, err := tx.Commit(within(t, 20*time.Second))
+	if got != deploy.NotDone || err == nil || !strings.Contains(err.Error(), "57P01") {
+		t.Fatalf("%s, %v", got, err)
+	}
+	if now := identified(t, w, spec); !slices.Equal(now, before) {
+		t.Errorf("names moved: %v", now)
+	}
+}
+
+// Somebody else renames the same schema first: we lose, and may try again.
+func TestPostgresLosesARace(t *testing.T) {
+	p := postgresServer(t)
+	w := p.warehouse(p.user)
+	spec := p.pair()
+	live := spec.Schemas[0].Live
+	ctx := within(t, 30*time.Second)
+	other, err := pgconn.Connect(ctx, "postgres://"+p.user+"@"+p.address+"/"+p.database+"?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	say := func(text string) []*pgconn.Result {
+		t.Helper()
+		results, err := other.Exec(ctx, text).ReadAll()
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return results
+	}
+	say("BEGIN; ALTER SCHEMA " + live + " RENAME TO " + live + "_theirs")
+	failed := make(chan error, 1)
+	go func() {
+		_, err := w.Prepare(ctx, []string{`ALTER SCHEMA ` + quoteIdent(live) + ` RENAME TO ` + quoteIdent(live+"_ours")})
+		failed <- err
+	}()
+	for len(say("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")[0].Rows) == 0 {
+		// until the other side waits for us
+	}
+	say("COMMIT")
+	mustBe(t, <-failed, deploy.ErrConflict)
 }
 
 func TestPostgresReadiness(t *testing.T) {
