@@ -405,8 +405,8 @@ func (f fakeTraffic) Route(_ context.Context, _ string, r Routing) (epoch uint64
 		if w.down && r.Weight > w.routing.Weight {
 			w.errorf("weight raised from %s to %s while the server is down", w.routing.Weight, r.Weight)
 		}
-		if r.Canary == router.CanaryDeploy && w.names[KindSchema]["prod"] != oldSchema {
-			w.errorf("the canary is sent to the deploy names after the swap")
+		if at := w.names[KindSchema]["prod_deploy"]; r.Canary == router.CanaryDeploy && (at == "" || at == oldSchema) {
+			w.errorf("the canary is sent to the deploy names, which stand for %q", at)
 		}
 		w.routing = r
 		w.epoch++

@@ -175,10 +175,10 @@ func (r *runner) handle(ctx context.Context, ev Event) *Refusal {
 		}
 	}
 	refused := r.performAll(ctx, acts)
-	if !r.s.Recovering {
-		r.isRecovered()
-	}
 	r.publish(decided)
+	if !r.s.Recovering {
+		r.isRecovered() // after publishing: who waited for it sees what was recovered
+	}
 	return refused
 }
 

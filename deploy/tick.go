@@ -8,9 +8,9 @@ import (
 	"mzcanary/router"
 )
 
-// clockSlack is how far wall clock and monotonic clock may go apart between two
-// ticks before it counts as a step.
-const clockSlack = 2 * time.Second
+// clockSlack is how much time may pass unobserved between two ticks, or the wall
+// clock move by itself, before it counts as a step of the clock.
+const clockSlack = 15 * time.Second
 
 // tick is the loop's clock: what can be seen for nothing is looked at, standing
 // observers are started when they are due, and the machine gets its time.
@@ -32,14 +32,17 @@ func (r *runner) tick(ctx context.Context) {
 }
 
 // elapsed is the observed time since the last tick. A process that slept did not
-// observe, so it is capped; a wall clock that jumped is told to the machine.
+// observe, so it is capped; what passed beyond that, or was set on the wall clock,
+// is told to the machine.
 func (r *runner) elapsed(ctx context.Context, now time.Time) time.Duration {
 	mono, wall := now.Sub(r.last), now.Round(0).Sub(r.last.Round(0))
 	r.last = now
-	if by := wall - mono; (by > clockSlack || by < -clockSlack) && r.s.Running() {
+	observed := min(max(mono, 0), 4*r.c.opts.Tick)
+	if by := wall - observed; (by > clockSlack || by < -clockSlack) && r.s.Running() {
 		r.handle(ctx, ClockStepped{At{now}, by})
+		return 0
 	}
-	return min(max(mono, 0), 4*r.c.opts.Tick)
+	return observed
 }
 
 // see fills the tick with sessions and evidence, neither of which asks the server.
