@@ -18,22 +18,30 @@ import (
 	"mzcanary/internal/pgtest"
 )
 
-// private starts a PostgreSQL for the tests of this package when the first asks.
-var private = sync.OnceValues(pgtest.Start)
+// private starts a PostgreSQL for the tests of this package when the first asks, and
+// leaves it in started for TestMain to stop.
+var (
+	private = sync.OnceValues(func() (*pgtest.Server, error) {
+		s, err := pgtest.Start()
+		if err == nil {
+			started <- s
+		}
+		return s, err
+	})
+	started = make(chan *pgtest.Server, 1)
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if asked {
-		if s, err := private(); err == nil {
-			if err := s.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
+	select {
+	case s := <-started:
+		if err := s.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 		}
+	default: // nobody asked
 	}
 	os.Exit(code)
 }
-
-var asked bool // a test wanted the private server
 
 // pgServer is the private PostgreSQL as the tests see it.
 type pgServer struct {
@@ -43,7 +51,6 @@ type pgServer struct {
 
 func postgresServer(t *testing.T) *pgServer {
 	t.Helper()
-	asked = true
 	s := pgtest.Need(t, private)
 	return &pgServer{t: t, address: s.Addr(), user: "postgres", database: "postgres"}
 }
@@ -138,6 +145,14 @@ func TestPostgresPreflight(t *testing.T) {
 	want(t, findings(plain, spec), "P03 refuse database "+p.database, "P03 refuse schema "+live, "P03 refuse schema "+next)
 	p.sql("GRANT CREATE ON DATABASE " + p.database + " TO " + role + "; ALTER SCHEMA " + live + " OWNER TO " + role + "; ALTER SCHEMA " + next + " OWNER TO " + role)
 	want(t, findings(plain, spec))
+
+	p.sql("CREATE SCHEMA " + next + "_retired_r0")
+	left, err := w.Preflight(within(t, 20*time.Second), spec, "r1")
+	if err != nil || len(left) != 1 || left[0].Code != "P15" || left[0].Severity != deploy.Warn {
+		t.Fatalf("with something left over: %q, %v", shown(left), err)
+	}
+	p.sql(left[0].Remedy[0])
+	want(t, findings(w, spec))
 
 	refs := identified(t, w, spec)
 	mark := []deploy.Mark{{Ref: refs[0], Rollout: "r0", Phase: "window", Spec: "shop", Side: "new"}}

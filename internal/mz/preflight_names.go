@@ -172,5 +172,5 @@ func (s *snapshot) dropStatement(key nameKey) string {
 	if key.kind == deploy.KindCluster {
 		return "DROP CLUSTER " + quoteIdent(key.name) + " CASCADE"
 	}
-	return "DROP SCHEMA " + quoteIdent(s.spec.Database) + "." + quoteIdent(key.name) + " CASCADE"
+	return "DROP SCHEMA " + s.dialect.schema(s.spec.Database, key.name) + " CASCADE"
 }

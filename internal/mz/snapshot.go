@@ -13,6 +13,7 @@ import (
 type snapshot struct {
 	spec    deploy.Spec
 	rollout string
+	dialect dialect // for the remedies
 
 	databaseExists bool
 	ids            map[nameKey]string // every schema of the database and every cluster
@@ -85,7 +86,7 @@ func (w *Warehouse) readSnapshot(ctx context.Context, spec deploy.Spec, rollout 
 }
 
 func (w *Warehouse) readSnapshotOnce(ctx context.Context, spec deploy.Spec, rollout string) (*snapshot, error) {
-	s := &snapshot{spec: spec, rollout: rollout, owners: map[nameKey]owner{}, graph: &graph{}}
+	s := &snapshot{spec: spec, rollout: rollout, dialect: w.dialect, owners: map[nameKey]owner{}, graph: &graph{}}
 	var err error
 	if s.ids, err = w.namesOf(ctx, spec.Database); err != nil {
 		return nil, err
