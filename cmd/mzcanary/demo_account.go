@@ -27,7 +27,7 @@ type demoAccount struct {
 
 // account ends the crowd, judges its notes and adds what only the program knows.
 func (d *director) account(ctx context.Context, s admin.Status, took time.Duration) (*demoAccount, error) {
-	moved, err := d.st.metric(ctx, "mzcanary_retargets_total", `outcome="done"`)
+	moved, err := d.st.metric(ctx, "mzcanary_retargets_total", `outcome="retargeted"`)
 	if err != nil {
 		return nil, fmt.Errorf("read the metrics: %w", err)
 	}

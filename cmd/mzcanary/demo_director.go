@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"mzcanary/internal/admin"
@@ -30,7 +31,8 @@ type watched struct {
 	done     map[string]bool
 	rollout  string
 	recovery time.Time
-	asking   time.Time
+	asking   time.Time // when a person was first asked
+	waited   time.Time // the last stop for want of evidence that was resumed
 }
 
 const deploymentName = "demo"
@@ -113,15 +115,23 @@ func (d *director) noteTimeline(asked, answered time.Time, s admin.Status) {
 		d.st.timeline.Weight(w.asked, weight)
 		w.weight, w.since, w.settled = weight, answered, false
 	case !w.settled && answered.Sub(w.since) > 4*demoTick && s.Sessions == s.Wanted:
-		d.st.timeline.Settled(answered)
+		d.st.timeline.Settled(answered, weight)
 		w.settled = true
 	}
 	w.asked = asked
 }
 
-// approve lets the first step go on once the clients that insist on the canary
+// approve is the demo's operator. It lets the first step go on once the clients that insist on the canary
 // have had a while with it: the end-to-end tests before anybody else sees it.
 func (d *director) approve(ctx context.Context, s admin.Status) error {
+	if s.Stop != nil && s.Stop.Cause == "insufficient" && s.Stop.Since.After(d.state.waited) {
+		d.state.waited = s.Stop.Since
+		d.show.say("not enough units on the canary for the step to pass; waiting once more")
+		if _, err := d.st.client.Do(ctx, deploymentName, "resume", admin.Request{Who: "demo", Reason: "wait for more units"}); err != nil {
+			return fmt.Errorf("wait for more units: %w", err)
+		}
+		return nil
+	}
 	if s.Asked == nil || s.Stop != nil {
 		return nil
 	}
@@ -142,6 +152,10 @@ func (d *director) approve(ctx context.Context, s admin.Status) error {
 // disturb does what --break asks for, once, at its moment.
 func (d *director) disturb(ctx context.Context, s admin.Status) error {
 	atWeight := s.Phase == "ramping" && s.Step != nil && s.Step.Observed > d.o.scaled(time.Second)
+	if d.o.unsafe == "no-hold" && s.Phase == "ramping" && d.once("slow commit") {
+		// What a missing hold lets through, it lets through while the COMMIT is out.
+		d.st.sim.Faults().Delay(regexp.MustCompile(`^COMMIT$`), slowCommit)
+	}
 	switch d.o.breaking {
 	case "errors":
 		if atWeight && s.Weight == 2500 && d.once("break") {
@@ -156,7 +170,12 @@ func (d *director) disturb(ctx context.Context, s admin.Status) error {
 			d.st.sim.Faults().FailDDLCommits(2)
 		}
 	case "crash":
-		if s.Phase == "promoting" && d.once("break") {
+		if s.Phase == "ramping" && d.once("slow commit") {
+			// The controller's COMMIT takes long enough to be killed inside of it; the
+			// crowd's own are spelled "commit".
+			d.st.sim.Faults().Delay(regexp.MustCompile(`^COMMIT$`), slowCommit)
+		}
+		if s.Phase == "promoting" && s.Swap != nil && s.Swap.Stage == "prepared" && d.once("break") {
 			return d.crash(ctx)
 		}
 	}
@@ -179,18 +198,25 @@ func (d *director) disturbHydration(s admin.Status, atWeight bool) error {
 	return nil
 }
 
+// slowCommit is how long the server takes for the COMMIT that is killed.
+const slowCommit = 600 * time.Millisecond
+
 // crash kills the program in the middle of the promotion and starts it again.
 func (d *director) crash(ctx context.Context) error {
 	child, ok := d.st.host.(*childHost)
 	if !ok {
 		return errors.New("only a child process can be killed")
 	}
-	d.show.say("kill -9 in the middle of the promotion")
+	if err := d.wait(ctx, slowCommit/2); err != nil {
+		return err
+	}
+	d.show.say("kill -9 in the middle of the promotion, while its COMMIT is out")
 	killed := time.Now()
 	d.st.timeline.Widen(killed)
 	if err := child.kill(); err != nil {
 		return err
 	}
+	d.st.sim.Faults().ClearDelays()
 	if err := d.wait(ctx, d.o.scaled(time.Second)); err != nil {
 		return err
 	}

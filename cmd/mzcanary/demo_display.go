@@ -59,9 +59,9 @@ func (d *display) status(s admin.Status, live crowd.Live) {
 	if d.quiet {
 		return
 	}
-	if phase := headline(s); phase != d.phase {
+	if phase := turningPoint(s); phase != d.phase {
 		d.phase = phase
-		d.say("%s", phase)
+		d.say("%s", headline(s))
 	}
 	every := time.Second
 	if d.redraw {

@@ -158,9 +158,9 @@ func (p *program) follow(ctx context.Context, c *admin.Client, name string) {
 			return
 		}
 		since = s.Revision
-		if line := headline(s); line != last {
-			last = line
-			fmt.Fprintln(p.err, line)
+		if point := turningPoint(s); point != last {
+			last = point
+			fmt.Fprintln(p.err, headline(s))
 		}
 	}
 }

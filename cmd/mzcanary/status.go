@@ -25,6 +25,22 @@ func headline(s admin.Status) string {
 	return line
 }
 
+// turningPoint changes when a status is worth a new line: another phase, step,
+// attempt or stop, not another second.
+func turningPoint(s admin.Status) string {
+	point := string(s.Phase) + "/" + string(s.Under)
+	if s.Step != nil {
+		point += fmt.Sprintf("/step %d", s.Step.I)
+	}
+	if s.Swap != nil {
+		point += fmt.Sprintf("/attempt %d", s.Swap.Tries)
+	}
+	if s.Stop != nil {
+		point += "/" + s.Stop.Reason
+	}
+	return point
+}
+
 func (p *program) printShares(s admin.Status) {
 	fmt.Fprintf(p.out, "%s: wanted %s on the canary, sessions %s, exchanges %s; stable is %s (%s), canary is %s (%s), %d unmanaged\n",
 		s.Deployment, s.Weight, share(s.SessionShare), share(s.ExchangeShare),

@@ -74,7 +74,9 @@ func New(cfg *config.Config, opts Options) (*App, error) {
 	if a.store, err = deploy.OpenDir(cfg.State.Dir); err != nil {
 		return nil, err
 	}
-	a.build(offered)
+	if err := a.build(offered); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
 	return a, nil
 }
 
@@ -203,7 +205,7 @@ func (a *App) names() []string {
 func (a *App) metrics(stats *armstats.Set) *rolloutMetrics {
 	a.reg = prometheus.NewRegistry()
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		armstats.NewCollector(stats), proxy.NewCollector(a.proxy))
+		armstats.NewCollector(stats), a.proxy.Collector())
 	return newRolloutMetrics(a.reg, func() deploy.API { return a.ctl }, a.names())
 }
 

@@ -14,8 +14,8 @@ import (
 	"mzcanary/proxy"
 )
 
-// build puts the parts together; nothing of it fails.
-func (a *App) build(offered *tls.Config) {
+// build puts the parts together.
+func (a *App) build(offered *tls.Config) error {
 	table := a.table()
 	stats := armstats.NewSet(a.names())
 	kind := proxy.Materialize
@@ -35,7 +35,8 @@ func (a *App) build(offered *tls.Config) {
 		Unsafe:            a.opts.Unsafe,
 	})
 	a.mz = newWarehouse(a.cfg, a.up, a.log)
-	a.ctl = deploy.New(deploy.Options{
+	var err error
+	a.ctl, err = deploy.New(deploy.Options{
 		Warehouse:   a.mz,
 		Traffic:     &traffic{table: table, proxy: a.proxy, stats: stats, clock: time.Now},
 		Store:       a.store,
@@ -45,6 +46,7 @@ func (a *App) build(offered *tls.Config) {
 		Tick:        a.opts.Tick,
 		Watch:       a.opts.Watch,
 	})
+	return err
 }
 
 func (a *App) deployments() []deploy.DeploymentConfig {

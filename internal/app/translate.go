@@ -53,7 +53,7 @@ func spec(d *config.Deployment) deploy.Spec {
 func plan(d *config.Deployment) deploy.Plan {
 	r := d.Rollout
 	out := deploy.DefaultPlan()
-	out.Minimum = deploy.Minimum{Units: uint64(r.Minimum.Units), Exchanges: uint64(r.Minimum.Exchanges)}
+	out.Minimum = deploy.Minimum{Units: r.Minimum.Units, Exchanges: r.Minimum.Exchanges}
 	out.Ready = deploy.ReadyPlan{MaxLag: r.Ready.MaxLag, Within: r.Ready.Within, Poll: r.Ready.Poll,
 		Consecutive: r.Ready.Consecutive, AllReplicas: r.Ready.AllReplicas, Probe: r.Ready.Probe}
 	out.Judge.Alpha = r.Judge.Alpha

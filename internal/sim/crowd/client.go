@@ -112,10 +112,16 @@ func (c *client) connect() (*pgx.Conn, error) {
 	case modePinnedStable:
 		cfg.RuntimeParams["options"] = "-c mzcanary.arm=stable"
 	}
-	cfg.DefaultQueryExecMode = map[mode]pgx.QueryExecMode{
-		modeSimple: pgx.QueryExecModeSimpleProtocol, modeExtended: pgx.QueryExecModeExec,
-		modeReconnect: pgx.QueryExecModeDescribeExec, modeCopy: pgx.QueryExecModeSimpleProtocol,
-	}[c.mode] // zero is QueryExecModeCacheStatement: named prepared statements
+	switch c.mode {
+	case modeSimple, modeCopy:
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	case modeExtended:
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	case modeReconnect:
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	default:
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // named prepared statements
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return pgx.ConnectConfig(ctx, cfg)

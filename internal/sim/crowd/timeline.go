@@ -73,8 +73,11 @@ func (t *Timeline) Weight(at time.Time, w int) { t.add(note{at: at, kind: noteWe
 // promotion or a rollback is under way.
 func (t *Timeline) Widen(at time.Time) { t.add(note{at: at, kind: noteWiden}) }
 
-// Settled notes that every session was seen on the target it should have.
-func (t *Timeline) Settled(at time.Time) { t.add(note{at: at, kind: noteSettled}) }
+// Settled notes that every session was seen on the target it should have at that
+// weight. It says nothing when the weight has changed meanwhile.
+func (t *Timeline) Settled(at time.Time, weight int) {
+	t.add(note{at: at, kind: noteSettled, weight: weight})
+}
 
 // Committed notes that a swap was committed: from this moment the live names
 // stand for the given version, and no statement that starts later may read the
@@ -103,7 +106,7 @@ type state struct {
 	allowed Version // for a session that follows the weight
 	stable  Version // for a session pinned to production
 	canary  Version // for a session that asked for the canary by name
-	lowered bool    // sessions may have gone back in version here
+	lowered bool    // sessions may go back in version until the next state
 }
 
 // verdicts is the timeline in order, ready to be asked.
@@ -119,10 +122,10 @@ func (t *Timeline) verdicts() *verdicts {
 	sort.SliceStable(notes, func(i, j int) bool { return notes[i].at.Before(notes[j].at) })
 	v := &verdicts{kills: append([]span(nil), t.kills...)}
 	m := machine{live: Old, pending: Old, canary: New}
-	v.states = append(v.states, m.state(time.Time{}, false))
+	v.states = append(v.states, m.state(time.Time{}))
 	for _, n := range notes {
-		lowered := m.take(n)
-		v.states = append(v.states, m.state(n.at, lowered))
+		m.take(n)
+		v.states = append(v.states, m.state(n.at))
 	}
 	return v
 }
@@ -133,37 +136,38 @@ type machine struct {
 	weight  int
 	pending Version
 	canary  Version
+	lowered bool
 }
 
-func (m *machine) state(at time.Time, lowered bool) state {
-	return state{at: at, allowed: m.pending, stable: m.live, canary: m.canary, lowered: lowered}
+func (m *machine) state(at time.Time) state {
+	return state{at: at, allowed: m.pending, stable: m.live, canary: m.canary, lowered: m.lowered}
 }
 
-func (m *machine) take(n note) (lowered bool) {
+func (m *machine) take(n note) {
 	switch n.kind {
 	case noteWeight:
-		lowered = n.weight < m.weight
-		m.weight = n.weight
-		m.pending |= m.meant()
-		if lowered {
+		if n.weight < m.weight {
+			m.lowered = true
 			m.canary = both // taking the weight back may close the canary
 		}
+		m.weight = n.weight
+		m.pending |= m.meant()
 	case noteWiden:
-		lowered = true
+		m.lowered = true
 		m.pending, m.canary = both, both
 	case noteSettled:
-		m.settle()
+		if n.weight == m.weight {
+			m.lowered = false
+			m.pending = m.meant()
+		}
 	case noteCommitted:
-		lowered = n.live == Old
+		m.lowered = n.live == Old
 		m.live, m.weight = n.live, 0
 		// Sessions are on live names before the commit, so nothing else is possible
 		// from this moment on.
 		m.pending, m.canary = m.live, m.live
 	}
-	return lowered
 }
-
-func (m *machine) settle() { m.pending = m.meant() }
 
 func (m *machine) meant() Version {
 	other := both &^ m.live
@@ -195,10 +199,11 @@ func (v *verdicts) allowed(m mode, asked, answered time.Time) Version {
 	return out
 }
 
-// loweredBetween reports whether anything was taken back in that time.
+// loweredBetween reports whether anything was being taken back in that time.
 func (v *verdicts) loweredBetween(from, to time.Time) bool {
-	for _, s := range v.states {
-		if s.lowered && !s.at.Before(from) && !s.at.After(to) {
+	for i, s := range v.states {
+		over := i+1 < len(v.states) && v.states[i+1].at.Before(from)
+		if s.lowered && !over && !s.at.After(to) {
 			return true
 		}
 	}

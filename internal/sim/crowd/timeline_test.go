@@ -11,11 +11,11 @@ func at(s int) time.Time { return time.Unix(1000+int64(s), 0) }
 func rollout() *Timeline {
 	t := &Timeline{}
 	t.Weight(at(10), 5000)
-	t.Settled(at(11))
+	t.Settled(at(11), 5000)
 	t.Weight(at(20), 10_000)
-	t.Settled(at(22))
+	t.Settled(at(22), 10_000)
 	t.Committed(at(30), New)
-	t.Settled(at(31))
+	t.Settled(at(31), 0)
 	return t
 }
 
@@ -46,11 +46,23 @@ func TestAllowedVersions(t *testing.T) {
 	}
 }
 
+// TestSettledIsForItsWeight: what was seen at one weight does not settle the next,
+// even when its note comes later.
+func TestSettledIsForItsWeight(t *testing.T) {
+	tl := &Timeline{}
+	tl.Weight(at(10), 2500)
+	tl.Settled(at(21), 2500)
+	tl.Weight(at(20), 10_000)
+	if got := tl.verdicts().allowed(modeSimple, at(22), at(22)); got != both {
+		t.Errorf("allowed %b while sessions are still moving", got)
+	}
+}
+
 func TestRollbackNarrowsAgain(t *testing.T) {
 	tl := &Timeline{}
 	tl.Weight(at(10), 2500)
 	tl.Weight(at(20), 0)
-	tl.Settled(at(21))
+	tl.Settled(at(21), 0)
 	v := tl.verdicts()
 	if got := v.allowed(modeSimple, at(20), at(20)); got != both {
 		t.Errorf("while sessions go back: %b", got)
@@ -58,8 +70,13 @@ func TestRollbackNarrowsAgain(t *testing.T) {
 	if got := v.allowed(modeSimple, at(22), at(23)); got != Old {
 		t.Errorf("after they went back: %b", got)
 	}
-	if !v.loweredBetween(at(19), at(21)) || v.loweredBetween(at(9), at(11)) {
-		t.Error("only the lowering is a lowering")
+	for _, c := range []struct {
+		from, to int
+		want     bool
+	}{{19, 21, true}, {20, 20, true}, {9, 11, false}, {22, 23, false}} {
+		if got := v.loweredBetween(at(c.from), at(c.to)); got != c.want {
+			t.Errorf("lowered between %d and %d: %t", c.from, c.to, got)
+		}
 	}
 }
 

@@ -1,0 +1,68 @@
+package crowd
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"mzcanary/internal/sim"
+)
+
+const oneVersion = `
+CREATE TABLE public.base (k int, v text);
+INSERT INTO public.base VALUES (1,'a'),(2,'b'),(3,'c');
+GRANT SELECT ON public.base TO PUBLIC;
+CREATE CLUSTER prod (SIZE = 'bootstrap');
+CREATE SCHEMA prod;
+CREATE VIEW prod.answer AS SELECT 'old'::text AS version, k, v FROM public.base;
+CREATE INDEX answer_idx IN CLUSTER prod ON prod.answer (k);
+CREATE MATERIALIZED VIEW prod.total IN CLUSTER prod AS SELECT 'old'::text AS version, count(*) AS n FROM public.base;
+GRANT USAGE ON SCHEMA prod TO PUBLIC;
+GRANT USAGE ON CLUSTER prod TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA prod TO PUBLIC;
+`
+
+// TestCrowdOnTheServerItself lets every mode work without a proxy: whatever the
+// account blames then is the crowd's or the simulator's own fault.
+func TestCrowdOnTheServerItself(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := sim.New(sim.Options{})
+	if err := s.Exec(ctx, oneVersion); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	defer func() { cancel(); <-served }()
+
+	c, err := Start(Options{
+		DSN:     fmt.Sprintf("postgres://app@%s/materialize?sslmode=disable&search_path=prod&cluster=prod", ln.Addr()),
+		Clients: len(mix), Seed: 1, Think: 5 * time.Millisecond, Timeline: &Timeline{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := 100; c.Live().Exchanges < 500; k++ {
+		// Changing rows wakes the subscriptions; the error is the test's deadline.
+		if err := s.Exec(ctx, fmt.Sprintf("INSERT INTO public.base VALUES (%d, 'beat'); DELETE FROM public.base WHERE k = %d", k, k)); err != nil {
+			t.Fatal(err)
+		}
+		if c.Live().Errors > 20 {
+			break
+		}
+	}
+	closing, stop := context.WithTimeout(ctx, 20*time.Second)
+	defer stop()
+	a, err := c.Close(closing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Clean() || a.SeenNew != 0 || a.Exchanges < 500 {
+		t.Errorf("%+v", a)
+	}
+}
