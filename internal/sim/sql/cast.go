@@ -330,11 +330,11 @@ func (t typeName) applyMods() (castFn, error) {
 		}, nil
 	case "numeric":
 		if len(t.mods) < 2 {
-			return func(v Value) (Value, error) { return v.(Numeric).roundHalfUp(0), nil }, nil
+			return func(v Value) (Value, error) { return v.(Numeric).Round(0), nil }, nil
 		}
 		scale := int(t.mods[1])
 		return func(v Value) (Value, error) {
-			return v.(Numeric).roundHalfUp(scale).Round(scale), nil
+			return v.(Numeric).Round(scale), nil
 		}, nil
 	case "timestamp", "timestamptz":
 		if t.mods[0] == 6 {

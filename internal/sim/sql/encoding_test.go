@@ -232,10 +232,12 @@ func TestNumeric(t *testing.T) {
 			t.Errorf("%s %s %s = %v, %v; want %s", c[0], c[1], c[2], v, err, c[3])
 		}
 	}
-	if n := num("2.5").Round(0); n.String() != "2" {
-		t.Errorf("2.5 rounds to %s", n)
+	for text, want := range map[string]string{"2.5": "3", "-2.5": "-3", "2.4999": "2", "-0.1": "0"} {
+		if n := num(text).Round(0); n.String() != want {
+			t.Errorf("%s rounds to %s", text, n)
+		}
 	}
-	if n := num("-2.5").roundHalfUp(0); n.String() != "-3" {
-		t.Errorf("round(-2.5) is %s", n)
+	if n := num("155").Round(-1); n.String() != "160" {
+		t.Errorf("155 rounds to %s", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -98,10 +99,12 @@ var evalCases = [][3]string{
 	{`SELECT iv, iv * 2, iv > '1 day', u + 1, w = 8, ts, f / 2, i2, o FROM kinds`, `iv:1186 ?column?:1186 ?column?:16 ?column?:20! ?column?:16! ts:16552! ?column?:701 i2:21 o:26`, `1 day 02:03:04.5|2 days 04:06:09|t|8|t|1767225600000|1.25|3|99`},
 	{`SELECT pg_backend_pid() = u FROM kinds`, `?column?:16!`, `t`},
 	{`SELECT upper('aé'), length('aé'), substring('hello' FROM 2 FOR 3), trim(' x '), replace('aba','a','c'), split_part('a.b.c','.',2), position('l' IN 'hello'), 'a' || 1, left('abc', -1), concat('a', NULL, 2)`, `upper:25! length:23! substring:25! btrim:25! replace:25! split_part:25! position:23! ?column?:25! left:25! concat:25!`, `AÉ|2|ell|x|cbc|b|3|a1|ab|a2`},
-	{`SELECT 'abc' ~ '^a', 'abc' ~* 'B', 'abc' !~ 'z', round(2.5), ceil(1.2), floor(-1.2), abs(-3), mod(7, 4)`, `?column?:16! ?column?:16! ?column?:16! round:1700! ceil:1700! floor:1700! abs:23! mod:23!`, `t|t|t|3|2|-2|3|3`},
-	{`SELECT true::text, 't'::bool, '12'::int, 1.5::int, 2.5::int, '2026-01-01'::date + 1, '{a,NULL}'::text[], 5::numeric(10,2), 'abcd'::varchar(2)`, `bool:25! bool:16! int4:23! int4:23! int4:23! ?column?:1082! _text:1009! numeric:1700! varchar:1043!`, `true|t|12|2|2|2026-01-02|{a,NULL}|5.00|ab`},
+	{`SELECT 'abc' ~ '^a', 'abc' ~* 'B', 'abc' !~ 'z', round(2.5), ceil(1.2), floor(-1.2), trunc(-1.7), abs(-3), mod(7, 4)`, `?column?:16! ?column?:16! ?column?:16! round:1700! ceil:1700! floor:1700! trunc:1700! abs:23! mod:23!`, `t|t|t|3|2|-2|-1|3|3`},
+	{`SELECT true::text, 't'::bool, '12'::int, 1.5::int, 2.5::int, '2026-01-01'::date + 1, '{a,NULL}'::text[], 5::numeric(10,2), 'abcd'::varchar(2)`, `bool:25! bool:16! int4:23! int4:23! int4:23! ?column?:1082! _text:1009! numeric:1700! varchar:1043!`, `true|t|12|2|3|2026-01-02|{a,NULL}|5.00|ab`},
 	{`SELECT date_trunc('day', '2026-03-05 10:11:12'::timestamp), '2026-03-31'::timestamp + INTERVAL '1 month', to_timestamp(0)`, `date_trunc:1114! ?column?:1114! to_timestamp:1184!`, `2026-03-05 00:00:00|2026-04-30 00:00:00|1970-01-01 00:00:00+00`},
 	{`SELECT jsonb_build_object('a', 1, 'b', NULL), to_jsonb(ARRAY['x']), '[1, 2]'::jsonb, jsonb_typeof('1')`, `jsonb_build_object:3802! to_jsonb:3802! jsonb:3802! jsonb_typeof:25!`, `{"a":1,"b":null}|["x"]|[1,2]|number`},
+	{`SELECT 1 = ALL(ARRAY[]::int[]), LIST[]::text list, 3 > ANY(ARRAY[1,5])`, `?column?:16 list:16384! ?column?:16`, `t|{}|t`},
+	{`SELECT to_char(now(), 'YYYY')`, ``, `E 0A000 mzcanary simulator: function to_char is not supported`},
 	{`SELECT 'a' 'b'`, ``, `E 42601 Expected end of statement, found string literal "b"`},
 
 	// Errors before the description.
@@ -243,5 +246,57 @@ func TestEvalStopsWithItsContext(t *testing.T) {
 	cancel()
 	if _, err := q.Eval(ctx, m, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPlanIsShared evaluates one plan from several goroutines; the race
+// detector watches.
+func TestPlanIsShared(t *testing.T) {
+	m := fruits(t)
+	q, err := ParseQuery(`SELECT color, list_agg(name ORDER BY name) FROM fruit WHERE id IN (SELECT fruit_id FROM sale) AND name LIKE $1 GROUP BY color ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := q.Plan(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				rows, err := p.Eval(t.Context(), m, []Value{"%a%"})
+				if err != nil || showRows(rows, p.Columns) != "red|{apple}; yellow|{banana}" {
+					t.Errorf("got %v, %v", rows, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestEvaluationErrorsKnowTheirNewCode(t *testing.T) {
+	q, err := ParseQuery("SELECT 1/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if _, err := q.Eval(t.Context(), fruits(t), nil); !errors.As(err, &e) || e.Code != "XX000" || e.NewCode != "22012" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// BenchmarkRead is the statement most clients send: parsed, planned, answered.
+func BenchmarkRead(b *testing.B) {
+	m := fruits(b)
+	for b.Loop() {
+		list, err := Parse("SELECT name, id FROM fruit WHERE id = 1")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if rows, err := list[0].(*Select).Query.Eval(b.Context(), m, nil); err != nil || len(rows) != 1 {
+			b.Fatal(rows, err)
+		}
 	}
 }

@@ -80,6 +80,9 @@ func (p *planner) call(x *callExpr, s *scope) (*typed, error) {
 		return p.sessionCall(name, v, args), nil
 	}
 	variants, ok := plainFunctions[name]
+	if !ok && refusedFunctions[name] {
+		return nil, refuse("function %s is not supported", name)
+	}
 	if !ok {
 		return nil, noFunction(x.name, false, nil)
 	}
@@ -199,6 +202,20 @@ func (p *planner) sessionCall(name string, v *variant, args []*typed) *typed {
 		return out, err
 	}}
 }
+
+// refusedFunctions exist on the server and not here; all others are reported
+// as the server reports a function it does not know.
+var refusedFunctions = wordSet(`acos acosh age array_cat array_fill array_lower array_remove array_upper ascii asin asinh
+atan atanh bit_count bit_length cbrt chr constant_time_eq convert_from cos cosh cot crc32 csv_extract date_bin date_diff
+datediff decode degrees digest exp format get_bit get_byte hmac justify_days justify_hours justify_interval
+jsonb_object_agg jsonb_pretty jsonb_strip_nulls kafka_murmur2 lag last_value lead list_cat list_n_layers list_prepend
+list_remove ln log log10 make_timestamp map_agg map_build map_length md5 mz_aclitem_grantee mz_aclitem_grantor
+mz_aclitem_privileges mz_logical_timestamp mz_normalize_object_name mz_resolve_object_name mz_row_size mz_sleep
+normalize pg_column_size pg_get_constraintdef pg_get_expr pg_get_indexdef pg_get_ruledef pg_relation_size pg_size_pretty
+pow power radians regexp_extract regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table
+row_number rank dense_rank first_value rpad seahash sha224 sha256 sha384 sha512 sin sinh stddev stddev_pop stddev_samp
+tan tanh timezone_offset to_char to_regclass to_regproc to_regtype translate try_parse_monotonic_iso8601_timestamp
+url_decode url_encode uuid_generate_v5 var_pop var_samp variance`)
 
 // sessionFunctions are answered by the Resolver. Their types:
 var sessionFunctions = map[string][]variant{

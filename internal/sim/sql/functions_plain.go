@@ -23,11 +23,13 @@ var plainFunctions = map[string][]variant{
 	"ceil": rounding(math.Ceil), "ceiling": rounding(math.Ceil), "floor": rounding(math.Floor),
 	"round": {
 		floatVariant(math.RoundToEven),
-		{params: []Type{NumericT}, ret: NumericT, fn: func(_ *env, a []Value) (Value, error) { return a[0].(Numeric).roundHalfUp(0), nil }},
+		{params: []Type{NumericT}, ret: NumericT, fn: func(_ *env, a []Value) (Value, error) { return a[0].(Numeric).Round(0), nil }},
 		{params: []Type{NumericT, Int4}, ret: NumericT, fn: func(_ *env, a []Value) (Value, error) {
-			return a[0].(Numeric).roundHalfUp(int(max(min(a[1].(int64), 100), -100))), nil
+			n, err := a[0].(Numeric).Round(int(max(min(a[1].(int64), 100), -100))).fit()
+			return valueOr(n, err)
 		}},
 	},
+	"trunc": {floatVariant(math.Trunc), numVariant(Numeric.truncate)},
 	"sqrt": {{params: []Type{Float8}, ret: Float8, fn: func(_ *env, a []Value) (Value, error) {
 		if a[0].(float64) < 0 {
 			return nil, evalError("2201F", "cannot take square root of a negative number")

@@ -118,16 +118,7 @@ func (n Numeric) Quo(m Numeric) (Numeric, error) {
 	// Enough digits that rounding to numericDigits afterwards is exact.
 	extra := numericDigits + 2 + len(m.big().String()) + m.scale
 	num := new(big.Int).Mul(n.big(), pow10(extra))
-	q, r := new(big.Int).QuoRem(num, m.big(), new(big.Int))
-	if r.Sign() != 0 { // sticky digit, for ties
-		q.Mul(q, big.NewInt(10))
-		if num.Sign()*m.Sign() < 0 {
-			q.Sub(q, big.NewInt(1))
-		} else {
-			q.Add(q, big.NewInt(1))
-		}
-		extra++
-	}
+	q := new(big.Int).Quo(num, m.big())
 	res := Numeric{q, n.scale + extra - m.scale}
 	return res.fit()
 }
@@ -141,8 +132,8 @@ func (n Numeric) Mod(m Numeric) (Numeric, error) {
 	return Numeric{new(big.Int).Rem(a, b), scale}.fit()
 }
 
-// fit rounds to the digits the server keeps (ties to even) and drops trailing
-// zeros of the fraction.
+// fit rounds to the digits the server keeps and drops trailing zeros of the
+// fraction.
 func (n Numeric) fit() (Numeric, error) {
 	if over := len(new(big.Int).Abs(n.big()).String()) - numericDigits; over > 0 {
 		if over > n.scale {
@@ -166,24 +157,11 @@ func (n Numeric) trim() Numeric {
 	return Numeric{coef, scale}
 }
 
-// Round is n with exactly scale digits after the point; ties go to even.
+// Round is n with exactly scale digits after the point, which may be negative
+// for tens and hundreds; ties go away from zero.
 func (n Numeric) Round(scale int) Numeric {
 	if scale >= n.scale {
 		return Numeric{new(big.Int).Mul(n.big(), pow10(scale-n.scale)), scale}
-	}
-	unit := pow10(n.scale - scale)
-	q, r := new(big.Int).QuoRem(n.big(), unit, new(big.Int))
-	r.Abs(r).Lsh(r, 1)
-	if c := r.Cmp(unit); c > 0 || c == 0 && q.Bit(0) == 1 {
-		q.Add(q, big.NewInt(int64(n.Sign())))
-	}
-	return Numeric{q, scale}
-}
-
-// roundHalfUp is SQL's round(): ties away from zero.
-func (n Numeric) roundHalfUp(scale int) Numeric {
-	if scale >= n.scale {
-		return n
 	}
 	unit := pow10(n.scale - scale)
 	q, r := new(big.Int).QuoRem(n.big(), unit, new(big.Int))
@@ -193,7 +171,7 @@ func (n Numeric) roundHalfUp(scale int) Numeric {
 	if scale < 0 {
 		return Numeric{q.Mul(q, pow10(-scale)), 0}
 	}
-	return Numeric{q, scale}.trim()
+	return Numeric{q, scale}
 }
 
 // Int64 is the number rounded to an integer; ok false: out of range.

@@ -233,7 +233,6 @@ func (p *parser) prefix() Expr {
 // keywordPrefix parses what starts with a keyword of the grammar; nil: the
 // keyword is a name here.
 func (p *parser) keywordPrefix(t token) Expr {
-	paren := p.peekN(1).kind == tokLParen
 	switch t.text {
 	case "NULL":
 		p.i++
@@ -243,71 +242,63 @@ func (p *parser) keywordPrefix(t token) Expr {
 		return &litExpr{value: t.text == "TRUE"}
 	case "NOT":
 		p.i++
-		if p.atWord("EXISTS") {
-			return &unaryExpr{op: "NOT", x: p.exprPrec(precNot)}
-		}
 		return &unaryExpr{op: "NOT", x: p.exprPrec(precNot)}
 	case "CASE":
 		p.i++
 		return p.caseWhen()
-	case "CAST":
-		if paren {
-			return p.cast()
-		}
-	case "EXISTS":
-		if paren {
-			p.i += 2
-			e := &existsExpr{query: p.query()}
-			p.expect(tokRParen)
-			return e
+	case "INTERVAL":
+		if p.peekN(1).kind == tokString {
+			return p.interval()
 		}
 	case "ARRAY", "LIST":
 		if n := p.peekN(1); n.kind == tokLBracket || n.kind == tokLParen && p.queryAhead(2) {
 			return p.arrayOrList(t.text)
 		}
-	case "ROW":
-		if paren {
-			p.i += 2
-			e := &rowExpr{}
-			if !p.at(tokRParen) {
-				e.elems = p.exprList()
-			}
-			p.expect(tokRParen)
-			return e
-		}
-	case "INTERVAL":
-		if p.peekN(1).kind == tokString {
-			return p.interval()
-		}
-	case "NULLIF", "GREATEST", "LEAST":
-		if paren {
-			return p.sameType(strings.ToLower(t.text))
-		}
-	case "EXTRACT":
-		if paren {
-			return p.extract()
-		}
-	case "POSITION":
-		if paren {
-			p.i += 2
-			sub := p.exprPrec(precLike)
-			p.expectWord("IN")
-			e := &callExpr{name: Name{"position"}, args: []Expr{sub, p.expr()}}
-			p.expect(tokRParen)
-			return e
-		}
-	case "SUBSTRING":
-		if paren {
-			return p.substring()
-		}
-	case "TRIM":
-		if paren {
-			return p.trim()
-		}
 	case "MAP":
 		if p.peekN(1).kind == tokLBracket {
 			p.refuse("maps are not supported")
 		}
+	}
+	if p.peekN(1).kind == tokLParen {
+		return p.keywordCall(t)
+	}
+	return nil
+}
+
+// keywordCall parses the calls that have a grammar of their own; nil: an
+// ordinary function.
+func (p *parser) keywordCall(t token) Expr {
+	switch t.text {
+	case "CAST":
+		return p.cast()
+	case "EXISTS":
+		p.i += 2
+		e := &existsExpr{query: p.query()}
+		p.expect(tokRParen)
+		return e
+	case "ROW":
+		p.i += 2
+		e := &rowExpr{}
+		if !p.at(tokRParen) {
+			e.elems = p.exprList()
+		}
+		p.expect(tokRParen)
+		return e
+	case "NULLIF", "GREATEST", "LEAST":
+		return p.sameType(strings.ToLower(t.text))
+	case "EXTRACT":
+		return p.extract()
+	case "POSITION":
+		p.i += 2
+		sub := p.exprPrec(precLike)
+		p.expectWord("IN")
+		e := &callExpr{name: Name{"position"}, args: []Expr{sub, p.expr()}}
+		p.expect(tokRParen)
+		return e
+	case "SUBSTRING":
+		return p.substring()
+	case "TRIM":
+		return p.trim()
 	}
 	return nil
 }
@@ -374,299 +365,4 @@ func (p *parser) fields(e Expr) Expr {
 		e = &fieldExpr{x: e, field: p.anyWord()}
 	}
 	return e
-}
-
-// identPrefix parses column names, calls and typed literals.
-func (p *parser) identPrefix() Expr {
-	if lit := p.typedLiteral(); lit != nil {
-		return lit
-	}
-	first := p.peek()
-	if first.kind == tokIdent && !first.quoted && first.text == "coalesce" && p.peekN(1).kind == tokLParen {
-		return p.sameType("coalesce")
-	}
-	n := Name{p.anyWord()}
-	for p.accept(tokDot) {
-		if p.accept(tokStar) {
-			return &starExpr{qualifier: n}
-		}
-		n = append(n, p.anyWord())
-		if len(n) > 4 {
-			p.fail(first, "qualified name has too many parts")
-		}
-	}
-	if p.at(tokLParen) {
-		start := p.i
-		call := p.call(n)
-		call.setText(p.source(start))
-		return p.fields(call)
-	}
-	return &colExpr{parts: n, bare: len(n) == 1 && !first.quoted}
-}
-
-// typedLiteral parses "type 'value'".
-func (p *parser) typedLiteral() Expr {
-	n := 1
-	if p.atWord("DOUBLE", "PRECISION") || p.atWord("CHARACTER", "VARYING") {
-		n = 2
-	}
-	if p.peek().quoted || p.peekN(n).kind != tokString {
-		return nil
-	}
-	t := p.typeName()
-	if !p.at(tokString) {
-		p.expected("literal string")
-	}
-	lit := &litExpr{value: p.peek().text}
-	lit.setText(p.src[p.peek().pos:p.peek().end])
-	p.next()
-	return &castExpr{x: lit, t: t}
-}
-
-// call parses the arguments of a function from its parenthesis on.
-func (p *parser) call(name Name) *callExpr {
-	p.expect(tokLParen)
-	c := &callExpr{name: name}
-	switch {
-	case p.accept(tokStar):
-		c.star = true
-	case p.at(tokRParen):
-	default:
-		if p.word("DISTINCT") {
-			c.distinct = true
-		} else {
-			p.word("ALL")
-		}
-		if p.atWord("VARIADIC") {
-			p.refuse("VARIADIC is not supported")
-		}
-		c.args = p.exprList()
-		if p.word("ORDER", "BY") {
-			c.orderBy = p.orderBy()
-		}
-	}
-	p.expect(tokRParen)
-	if p.atWord("FILTER") && p.peekN(1).kind == tokLParen {
-		p.i += 2
-		p.expectWord("WHERE")
-		c.filter = p.expr()
-		p.expect(tokRParen)
-	}
-	if p.atWord("OVER") {
-		p.refuse("window functions are not supported")
-	}
-	if p.atWord("WITHIN", "GROUP") {
-		p.refuse("WITHIN GROUP is not supported")
-	}
-	return c
-}
-
-func (p *parser) caseWhen() Expr {
-	e := &caseExpr{}
-	if !p.atWord("WHEN") {
-		e.operand = p.expr()
-	}
-	for p.word("WHEN") {
-		var w whenClause
-		w.cond = p.expr()
-		p.expectWord("THEN")
-		w.result = p.expr()
-		e.whens = append(e.whens, w)
-	}
-	if len(e.whens) == 0 {
-		p.expectWord("WHEN")
-	}
-	if p.word("ELSE") {
-		e.els = p.expr()
-	}
-	p.expectWord("END")
-	return e
-}
-
-func (p *parser) cast() Expr {
-	p.i += 2
-	e := &castExpr{x: p.expr()}
-	p.expectWord("AS")
-	e.t = p.typeName()
-	p.expect(tokRParen)
-	return e
-}
-
-func (p *parser) arrayOrList(kind string) Expr {
-	p.i++
-	if p.accept(tokLParen) {
-		e := &subqueryExpr{query: p.query(), kind: kind}
-		p.expect(tokRParen)
-		return e
-	}
-	p.expect(tokLBracket)
-	e := &arrayExpr{list: kind == "LIST"}
-	if !p.at(tokRBracket) {
-		if p.at(tokLBracket) {
-			p.refuse("arrays of several dimensions are not supported")
-		}
-		e.elems = p.exprList()
-	}
-	p.expect(tokRBracket)
-	return e
-}
-
-func (p *parser) interval() Expr {
-	p.i++
-	t := p.next()
-	text := t.text
-	for _, unit := range []string{"YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"} {
-		if p.word(unit) || p.word(unit+"S") {
-			if _, err := strconv.ParseFloat(strings.TrimSpace(text), 64); err != nil || p.atWord("TO") {
-				p.refuse("interval qualifiers are supported for plain numbers only")
-			}
-			text += " " + strings.ToLower(unit)
-			break
-		}
-	}
-	iv, err := parseInterval(text)
-	if err != nil {
-		p.fail(t, strings.TrimPrefix(err.Message, "invalid input syntax for type interval: "))
-	}
-	return &litExpr{value: iv}
-}
-
-func (p *parser) sameType(name string) Expr {
-	p.i++
-	p.expect(tokLParen)
-	e := &sameTypeExpr{name: name, args: p.exprList()}
-	p.expect(tokRParen)
-	if name == "nullif" && len(e.args) != 2 {
-		p.fail(p.tokens[p.i-1], "NULLIF requires exactly two arguments")
-	}
-	return e
-}
-
-func (p *parser) extract() Expr {
-	p.i += 2
-	var field string
-	if p.at(tokString) {
-		field = strings.ToLower(p.next().text)
-	} else {
-		field = p.anyWord()
-	}
-	p.expectWord("FROM")
-	f := &litExpr{value: field}
-	f.setText("'" + field + "'")
-	e := &callExpr{name: Name{"extract"}, args: []Expr{f, p.expr()}}
-	p.expect(tokRParen)
-	return e
-}
-
-func (p *parser) substring() Expr {
-	p.i += 2
-	e := &callExpr{name: Name{"substring"}, args: []Expr{p.expr()}}
-	if p.accept(tokComma) {
-		e.args = append(e.args, p.exprList()...)
-	} else {
-		if p.word("FROM") {
-			e.args = append(e.args, p.expr())
-		} else {
-			one := &litExpr{value: numberLit("1")}
-			one.setText("1")
-			e.args = append(e.args, one)
-		}
-		if p.word("FOR") {
-			e.args = append(e.args, p.expr())
-		}
-	}
-	p.expect(tokRParen)
-	return e
-}
-
-func (p *parser) trim() Expr {
-	p.i += 2
-	name := "btrim"
-	switch {
-	case p.word("LEADING"):
-		name = "ltrim"
-	case p.word("TRAILING"):
-		name = "rtrim"
-	default:
-		p.word("BOTH")
-	}
-	var args []Expr
-	if !p.atWord("FROM") {
-		args = p.exprList()
-	}
-	if p.word("FROM") {
-		args = append([]Expr{p.expr()}, args...)
-	}
-	p.expect(tokRParen)
-	return &callExpr{name: Name{name}, args: args}
-}
-
-// typeName parses a type as written in casts and column definitions.
-func (p *parser) typeName() typeName {
-	t := typeName{pos: p.peek().pos}
-	switch {
-	case p.word("DOUBLE"):
-		p.expectWord("PRECISION")
-		t.name = "float8"
-	case p.word("CHARACTER", "VARYING"):
-		t.name = "varchar"
-		t.mods = p.typeMods()
-	case p.atWord("TIMESTAMP"), p.atWord("TIME"):
-		t.name = p.anyWord()
-		t.mods = p.typeMods()
-		switch {
-		case p.word("WITH"):
-			p.expectWord("TIME", "ZONE")
-			t.name += "tz"
-		case p.word("WITHOUT"):
-			p.expectWord("TIME", "ZONE")
-		}
-	default:
-		n := p.name()
-		t.name = n.Item()
-		if len(n) > 1 && n[len(n)-2] != "pg_catalog" && n[len(n)-2] != "mz_catalog" {
-			t.name = n.String()
-		} else if c, ok := typeSynonyms[t.name]; ok {
-			t.name = c
-		}
-		t.mods = p.typeMods()
-	}
-	for {
-		switch {
-		case p.at(tokLBracket) && p.peekN(1).kind == tokRBracket:
-			p.i += 2
-			t.array = true
-		case p.word("LIST"):
-			t.lists++
-		default:
-			return t
-		}
-	}
-}
-
-func (p *parser) typeMods() []int64 {
-	if !p.accept(tokLParen) {
-		return nil
-	}
-	var mods []int64
-	for {
-		t := p.expect(tokNumber)
-		n, err := strconv.ParseInt(t.text, 10, 32)
-		if err != nil {
-			p.fail(t, "Could not parse '"+t.text+"' as i64")
-		}
-		mods = append(mods, n)
-		if !p.accept(tokComma) {
-			break
-		}
-	}
-	p.expect(tokRParen)
-	return mods
-}
-
-// typeSynonyms are the spellings the server's parser rewrites.
-var typeSynonyms = map[string]string{
-	"int": "int4", "integer": "int4", "bigint": "int8", "smallint": "int2", "real": "float4", "float": "float8",
-	"double": "float8", "boolean": "bool", "decimal": "numeric", "dec": "numeric", "char": "bpchar", "character": "bpchar",
-	"string": "text", "json": "jsonb",
 }
