@@ -39,12 +39,12 @@ func (s *session) run() {
 	}
 	s.server.conn.Close()
 	s.p.reg.remove(s)
+	s.report()
 	if s.fatalRelayed() {
 		s.client.closeAfterLastWord()
 	} else {
 		s.client.conn.Close()
 	}
-	s.report()
 }
 
 // fatalRelayed: the client has a FATAL to read, the server's or ours.
@@ -74,6 +74,7 @@ func (s *session) clientEnded(err error) time.Duration {
 	// The client has gone, with a message waiting or an exchange running.
 	s.mu.Lock()
 	s.terminatedByLoss = true
+	s.heldMessageLost()
 	login, running := s.attn&attnLogin != 0, s.outstanding()
 	s.mu.Unlock()
 	if login {
