@@ -38,13 +38,15 @@ told so (08001) and /readyz says why.`,
 	f.DurationVar(&opts.Tick, "tick", 0, "how often sessions and evidence are looked at")
 	f.DurationVar(&opts.Watch, "watch", 0, "shortest time between two looks at the ids")
 	f.DurationVar(&opts.Settle, "settle", 0, "healthy time after a restart before anything is dropped")
-	for _, hurried := range []string{"tick", "watch", "settle"} {
-		hide(cmd, hurried)
+	f.BoolVar(&opts.DebugHolds, "debug-holds", false, "let the API hold sessions at will")
+	for _, hidden := range []string{"tick", "watch", "settle", "debug-holds"} {
+		hide(cmd, hidden)
 	}
 	return cmd
 }
 
-// hide keeps a flag out of the help: it serves the demo, which has no hour.
+// hide keeps a flag out of the help: it serves the demo, which has no hour, and
+// suites that try what an operator never should.
 func hide(cmd *cobra.Command, name string) {
 	if err := cmd.Flags().MarkHidden(name); err != nil {
 		panic(err) // the flag was defined a line above

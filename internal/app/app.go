@@ -34,6 +34,8 @@ type Options struct {
 	Tick, Watch, Settle time.Duration
 	// Unsafe is passed to the proxy; see proxy.Unsafe.
 	Unsafe Unsafe
+	// DebugHolds lets the API hold sessions at will; see admin.WithDebugHolds.
+	DebugHolds bool
 }
 
 // App is the whole program, built and not yet running.
@@ -91,7 +93,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer halt()
 	group, broken := errgroup.WithContext(serve)
 	group.Go(func() error { return a.proxy.Serve(broken, listeners.proxy) })
-	group.Go(func() error { return a.serveHTTP(broken, listeners.admin, admin.NewHandler(a.ctl, a.proxy)) })
+	group.Go(func() error { return a.serveHTTP(broken, listeners.admin, a.api()) })
 	group.Go(func() error { return a.serveHTTP(broken, listeners.observe, a.observer().handler()) })
 	controlling, release := context.WithCancel(broken)
 	controlled := make(chan error, 1)
@@ -191,6 +193,14 @@ func (a *App) serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) er
 
 func (a *App) observer() *observer {
 	return &observer{registry: a.reg, dial: a.up.probe, control: a.ctl, stopping: a.stopping.Load}
+}
+
+func (a *App) api() http.Handler {
+	api := admin.NewHandler(a.ctl, a.proxy)
+	if a.opts.DebugHolds {
+		return admin.WithDebugHolds(api, a.proxy)
+	}
+	return api
 }
 
 // names lists the deployments in the order of the configuration.
