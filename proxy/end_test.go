@@ -164,7 +164,7 @@ func TestLastBytesAndEndInOneEvent(t *testing.T) {
 		}
 		s.conn.Close()
 	}
-	for range 20 { // a whole message and the end: the sweeper finds what no edge tells
+	for range 5 { // a whole message and the end: the sweeper finds what no edge tells
 		c, s := r.login()
 		c.send(query("SELECT 1"))
 		c.conn.(*net.TCPConn).CloseWrite()

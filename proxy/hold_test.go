@@ -19,7 +19,7 @@ func cancelled() context.Context {
 	return ctx
 }
 
-func readFull(t *testing.T, c net.Conn, b []byte) {
+func readFull(t testing.TB, c net.Conn, b []byte) {
 	t.Helper()
 	if _, err := io.ReadFull(c, b); err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 // rig is a proxy between a client and a backend that the test plays itself,
 // message by message.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	p        *proxy.Proxy
 	table    *router.Table
 	stats    *armstats.Set
@@ -48,7 +48,7 @@ func inMemory(t *testing.T, test func(r *rig), changes ...change) {
 	})
 }
 
-func newRig(t *testing.T, memory bool, changes ...change) *rig {
+func newRig(t testing.TB, memory bool, changes ...change) *rig {
 	d := shopDeployment()
 	d.Clusters = d.Schemas
 	r := &rig{
@@ -171,7 +171,7 @@ func (r *rig) backend() net.Conn {
 
 // client plays a client, server a backend; both speak pgproto3, not our codec.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 }
 

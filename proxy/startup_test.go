@@ -23,7 +23,7 @@ func packet(code uint32, body string) string {
 }
 
 // metric reads one counter of the proxy.
-func metric(t *testing.T, p *proxy.Proxy, name string, labels ...string) float64 {
+func metric(t testing.TB, p *proxy.Proxy, name string, labels ...string) float64 {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(p.Collector())
