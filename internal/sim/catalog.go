@@ -154,6 +154,7 @@ type role struct {
 }
 
 type commentKey struct {
+	kind   string // "schema", "cluster", "database", "role"; "" for objects: each has ids of its own
 	id     string
 	column int // 0: the object itself
 }

@@ -229,19 +229,19 @@ func (x *ddl) commentOn(st *sql.Comment) error {
 		if err != nil {
 			return err
 		}
-		key.id, thing = s.id, x.ownedSchema(s)
+		key.kind, key.id, thing = "schema", s.id, x.ownedSchema(s)
 	case sql.KindCluster:
 		c, err := x.findCluster(st.Name.Item())
 		if err != nil {
 			return err
 		}
-		key.id, thing = c.id, x.ownedCluster(c)
+		key.kind, key.id, thing = "cluster", c.id, x.ownedCluster(c)
 	case sql.KindDatabase:
 		d := x.databaseByName(st.Name.Item())
 		if d == nil {
 			return failf("XX000", "unknown database '%s'", st.Name.Item())
 		}
-		key.id, thing = d.id, owned{"DATABASE", d.name, d.owner}
+		key.kind, key.id, thing = "database", d.id, owned{"DATABASE", d.name, d.owner}
 	case sql.KindRole:
 		r, err := x.findRole(st.Name.Item())
 		if err != nil {
@@ -250,7 +250,7 @@ func (x *ddl) commentOn(st *sql.Comment) error {
 		if err := x.needSystem(privCreateRole); err != nil {
 			return err
 		}
-		key.id, thing = r.id, owned{"ROLE", r.name, x.by.role}
+		key.kind, key.id, thing = "role", r.id, owned{"ROLE", r.name, x.by.role}
 	case sql.KindColumn:
 		o, err := x.lookup(x.by.scope, st.Name[:len(st.Name)-1])
 		if err != nil {
@@ -260,7 +260,7 @@ func (x *ddl) commentOn(st *sql.Comment) error {
 		if i < 0 {
 			return failf("XX000", "column %q does not exist", st.Name.String())
 		}
-		key, thing = commentKey{o.id, i + 1}, x.ownedObject(o)
+		key, thing = commentKey{"", o.id, i + 1}, x.ownedObject(o)
 	default:
 		o, err := x.findObject(st.Kind, st.Name)
 		if err != nil {

@@ -251,7 +251,7 @@ func (x *ddl) dropDatabase(p *dropPlan, st *sql.Drop, name string) (func(), erro
 		}
 		delete(x.databases, d.id)
 		delete(x.databaseNames, d.name)
-		x.uncomment(d.id)
+		x.uncomment("database", d.id)
 		x.event("drop", "database", map[string]any{"id": d.id, "name": d.name})
 	}, nil
 }
@@ -280,7 +280,7 @@ func (x *ddl) dropRole(st *sql.Drop, name string) error {
 	}
 	delete(x.roles, r.id)
 	delete(x.roleNames, r.name)
-	x.uncomment(r.id)
+	x.uncomment("role", r.id)
 	x.event("drop", "role", map[string]any{"id": r.id, "name": r.name})
 	return nil
 }

@@ -24,9 +24,11 @@ type draft struct {
 	touched bool
 }
 
+// A droppedThing is an object, a cluster, or anything else: ids of schemas and replicas are numbers of their own and
+// say nothing about objects.
 type droppedThing struct {
-	id, name string
-	cluster  bool
+	id, name        string
+	object, cluster bool
 }
 
 func (d *draft) newID(counter, prefix string) string {
@@ -243,11 +245,11 @@ func (d *draft) comment(key commentKey, objectType string, text *string) {
 
 func (d *draft) removeObject(id string) {
 	o := d.objects[id]
-	d.dropped = append(d.dropped, droppedThing{id: id, name: d.fullName(o)})
+	d.dropped = append(d.dropped, droppedThing{id: id, name: d.fullName(o), object: true})
 	d.event("drop", string(o.kind), d.itemDetails(o))
 	delete(d.objects, id)
 	delete(d.objectNames, ownedName{o.schema, o.name})
-	d.uncomment(id)
+	d.uncomment("", id)
 }
 
 func (d *draft) removeSchema(id string) {
@@ -258,7 +260,7 @@ func (d *draft) removeSchema(id string) {
 	d.dropped = append(d.dropped, droppedThing{id: id, name: s.name})
 	delete(d.schemas, id)
 	delete(d.schemaNames, ownedName{s.database, s.name})
-	d.uncomment(id)
+	d.uncomment("schema", id)
 }
 
 func (d *draft) removeCluster(id string) {
@@ -270,11 +272,11 @@ func (d *draft) removeCluster(id string) {
 	d.dropped = append(d.dropped, droppedThing{id: id, name: c.name, cluster: true})
 	delete(d.clusters, id)
 	delete(d.clusterNames, c.name)
-	d.uncomment(id)
+	d.uncomment("cluster", id)
 }
 
-func (d *draft) uncomment(id string) {
-	maps.DeleteFunc(d.comments, func(k commentKey, _ string) bool { return k.id == id })
+func (d *draft) uncomment(kind, id string) {
+	maps.DeleteFunc(d.comments, func(k commentKey, _ string) bool { return k.kind == kind && k.id == id })
 }
 
 // removeTemp drops a session's temporary objects and what reads them; false when it had none.

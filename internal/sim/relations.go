@@ -198,9 +198,8 @@ func letters(p privilege) string {
 
 func commentRows(c *catalog) (rows [][]sql.Value) {
 	for key, text := range c.comments {
-		kind := ""
-		switch {
-		case c.objects[key.id] != nil:
+		kind := key.kind
+		if kind == "" {
 			kind = string(c.objects[key.id].kind)
 		}
 		rows = append(rows, []sql.Value{key.id, kind, nil, text})
