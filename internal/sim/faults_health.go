@@ -56,7 +56,7 @@ func (f *Faults) RestoreHydration(cluster string) error {
 
 // SetLag sets the lag reported for every dataflow of the cluster (negative: NULL, "not readable"; zero: none).
 func (f *Faults) SetLag(cluster string, lag time.Duration) error {
-	return f.onCluster(cluster, func(h *health, id string) { setOrDelete(h.lag, id, lag) })
+	return f.onCluster(cluster, func(h *health, id string) { setOrDelete(h.lag, clusterLag(id), lag) })
 }
 
 // SetObjectLag is SetLag for one object ("prod.total").

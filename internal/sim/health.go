@@ -105,6 +105,9 @@ func (s *Server) hydrated(o *object, r replica, now time.Time) (hydrated, report
 	return !lost && !now.Before(s.hydratedAt(o, r)), true
 }
 
+// clusterLag is the key of a whole cluster's lag: objects and clusters count their ids apart.
+func clusterLag(id string) string { return "cluster " + id }
+
 // lagOf is the lag of a dataflow: known false means NULL.
 func (s *Server) lagOf(o *object, c *cluster, now time.Time) (lag time.Duration, known bool) {
 	s.health.mu.Lock()
@@ -114,8 +117,8 @@ func (s *Server) lagOf(o *object, c *cluster, now time.Time) (lag time.Duration,
 			lag = now.Sub(f.since)
 		}
 	}
-	for _, id := range []string{o.cluster, o.id} {
-		l, ok := s.health.lag[id]
+	for _, key := range []string{clusterLag(o.cluster), o.id} {
+		l, ok := s.health.lag[key]
 		switch {
 		case ok && l < 0:
 			return 0, false

@@ -49,15 +49,19 @@ func (s *Server) publish(d *draft) {
 func (s *Server) forget(things []droppedThing) {
 	s.memoMu.Lock()
 	for _, t := range things {
-		delete(s.memo, t.id)
+		if t.object {
+			delete(s.memo, t.id)
+		}
 	}
 	s.memoMu.Unlock()
 	current := s.latest()
 	for _, t := range things {
-		if current.tables[t.id] != nil {
+		if t.object && current.tables[t.id] != nil {
 			_, _ = s.changeData(func(tables map[string]*tableData) error { // change cannot fail
 				for _, t := range things {
-					delete(tables, t.id)
+					if t.object {
+						delete(tables, t.id)
+					}
 				}
 				return nil
 			})
@@ -112,7 +116,7 @@ func (s *Server) endLive(things []droppedThing) {
 
 func (l *liveRead) hitBy(things []droppedThing, b behaviour) error {
 	for _, t := range things {
-		if !t.cluster && slices.Contains(l.ids, t.id) {
+		if t.object && slices.Contains(l.ids, t.id) {
 			return l.dropError("relation", t.name, b)
 		}
 	}

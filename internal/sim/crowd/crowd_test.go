@@ -47,14 +47,28 @@ func TestCrowdOnTheServerItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k := 100; c.Live().Exchanges < 500; k++ {
-		// Changing rows wakes the subscriptions; the error is the test's deadline.
-		if err := s.Exec(ctx, fmt.Sprintf("INSERT INTO public.base VALUES (%d, 'beat'); DELETE FROM public.base WHERE k = %d", k, k)); err != nil {
-			t.Fatal(err)
+	enough := make(chan struct{})
+	beating := make(chan struct{})
+	go func() {
+		// Changing rows wakes the subscriptions, also while the crowd is closing.
+		defer close(beating)
+		for k, told := 100, false; ctx.Err() == nil; k++ {
+			if err := s.Exec(ctx, fmt.Sprintf("INSERT INTO public.base VALUES (%d, 'beat'); DELETE FROM public.base WHERE k = %d", k, k)); err != nil {
+				return
+			}
+			if live := c.Live(); !told && (live.Exchanges >= 500 || live.Errors > 20) {
+				told = true
+				close(enough)
+			}
 		}
-		if c.Live().Errors > 20 {
-			break
-		}
+	}()
+	defer func() { cancel(); <-beating }()
+	select {
+	case <-enough:
+	case <-beating:
+		t.Fatal("rows cannot be changed")
+	case <-time.After(20 * time.Second):
+		t.Fatalf("too slow: %+v", c.Live())
 	}
 	closing, stop := context.WithTimeout(ctx, 20*time.Second)
 	defer stop()
