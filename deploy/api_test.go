@@ -311,6 +311,50 @@ func TestAnUnusableJournalIsNotActedOn(t *testing.T) {
 	})
 }
 
+func TestPairsMustNotChangeUnderARollout(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := boot(t, w, testPlan(), 0)
+		p.start()
+		p.await("25%", func(s Status) bool { return s.Weight == 2500 })
+		p.stop()
+		p = boot(t, w, testPlan(), 0, func(o *Options) { o.Deployments[0].Spec.Clusters = nil })
+		<-p.c.Recovered()
+		if s, _ := p.c.Status(shopName); s.Phase != PhaseBlocked || s.Weight != 0 || !strings.Contains(s.Sentence, "pairs") {
+			t.Errorf("%s", s.Sentence)
+		}
+		p.stop()
+		p = boot(t, w, testPlan(), 0)
+		defer p.stop()
+		if s, _ := p.awaitOver(); s.Phase != PhaseDone {
+			t.Errorf("%s", s.Sentence)
+		}
+	})
+}
+
+// A rollback does not have to wait for a disk, not even when a swap does.
+func TestRollbackWhileASwapWaitsForTheJournal(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fullAfter = "foreign" // read right before an attempt is journaled
+		p := boot(t, w, testPlan(), 0)
+		defer p.stop()
+		p.start()
+		p.await("an attempt", func(s Status) bool { return s.Swap != nil && s.Swap.Tries == 1 })
+		p.do(VerbRollback)
+		synctest.Wait()
+		w.with(func() {
+			if w.routing.Weight != 0 {
+				t.Errorf("weight %s", w.routing.Weight)
+			}
+			w.saveError = nil
+		})
+		if s, _ := p.awaitOver(); s.Phase != PhaseRolledBack || count(w.happened(), "prepare") != 0 {
+			t.Errorf("%s; %v", s.Sentence, w.happened())
+		}
+	})
+}
+
 type brokenStore struct {
 	Store
 	err error

@@ -104,6 +104,11 @@ func (sc scenario) play(t *testing.T, crashAt int) (ending, *world, []*life) {
 		sc.world(w)
 	}
 	plan := testPlan()
+	// Short, so that a life has few points that are only the passing of time.
+	for i := range plan.Steps[:2] {
+		plan.Steps[i].Bake = time.Second
+	}
+	plan.Window.For, plan.Drain.For, plan.Drain.Settle = time.Second, time.Second, time.Second
 	if sc.plan != nil {
 		sc.plan(&plan)
 	}

@@ -54,6 +54,8 @@ type world struct {
 	journal   []byte
 	records   map[string]Record
 	saveError error
+	// fullAfter names the act after which the disk is full.
+	fullAfter string
 
 	// What happened, in order.
 	events []string
@@ -118,6 +120,9 @@ func (l *life) act(what string, effect func() error) error {
 	}
 	err := effect()
 	l.w.events = append(l.w.events, what)
+	if what == l.w.fullAfter {
+		l.w.saveError = errors.New("no space left on device")
+	}
 	return l.point(what, err)
 }
 

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // load reads the journal and begins the recovery. Its error means that nothing
@@ -16,6 +17,9 @@ func (r *runner) load(ctx context.Context) error {
 		r.lookForMarks(ctx)
 		return nil
 	}
+	if err := samePairs(j, r.cfg.Spec); err != nil {
+		return err
+	}
 	r.s, r.revision = j.State, j.Revision
 	if r.s.Running() {
 		// The rollout keeps the plan and the pairs it was started with, whatever the
@@ -25,6 +29,18 @@ func (r *runner) load(ctx context.Context) error {
 	r.s.Database = r.spec.Database
 	r.handle(ctx, Restarted{At{r.c.opts.Clock()}})
 	return nil
+}
+
+// samePairs refuses to go on with a rollout whose pairs the configuration has
+// changed: the router would send its canary to other names than it looks after.
+func samePairs(j *Journal, now Spec) error {
+	was := j.Spec
+	same := was.Database == now.Database && slices.Equal(was.Schemas, now.Schemas) && slices.Equal(was.Clusters, now.Clusters) && slices.Equal(was.Objects, now.Objects)
+	if same || !j.State.Running() {
+		return nil
+	}
+	return &JournalError{File: "of " + now.Name, Why: "rollout " + j.State.Rollout + " was started with other pairs than the configuration names now",
+		Next: "put the pairs back into the configuration until that rollout is over"}
 }
 
 // lookForMarks asks the catalog whether it remembers a rollout that the journal

@@ -3,6 +3,8 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"mzcanary/router"
@@ -25,9 +27,7 @@ func (r *runner) perform(ctx context.Context, a Action) {
 			return r.c.opts.Traffic.RestoreEvidence(ctx, r.s.Deployment, *a.Evidence)
 		})
 	case ActStopSwap:
-		if j := r.jobs[string(ActSwap)]; j != nil {
-			j.cancel()
-		}
+		r.stopSwap(ctx)
 	case ActCancel:
 		canary := router.Canary
 		r.quick(ctx, a.Kind, func(ctx context.Context) error {
@@ -49,6 +49,20 @@ func (r *runner) perform(ctx context.Context, a Action) {
 		r.quick(ctx, a.Kind, r.archive)
 	default:
 		r.performJob(ctx, a)
+	}
+}
+
+// stopSwap gives up the running attempt. One that still waits for the journal has
+// not begun and ends here.
+func (r *runner) stopSwap(ctx context.Context) {
+	if j := r.jobs[string(ActSwap)]; j != nil {
+		j.cancel()
+		return
+	}
+	waiting := len(r.held)
+	r.held = slices.DeleteFunc(r.held, func(a Action) bool { return a.Kind == ActSwap })
+	if len(r.held) < waiting {
+		r.handle(ctx, SwapEnded{At: At{r.c.opts.Clock()}, End: EndStopped})
 	}
 }
 
@@ -140,8 +154,8 @@ func (r *runner) start(ctx context.Context, kind string, f func(context.Context)
 // run while sessions wait.
 func (r *runner) quiet() func(context.Context) {
 	var ends []chan struct{}
-	for _, kind := range []string{"readiness", "census", "look:watch"} {
-		if j := r.jobs[kind]; j != nil {
+	for kind, j := range r.jobs {
+		if kind == "readiness" || kind == "census" || strings.HasPrefix(kind, "look:") {
 			j.dropped = true
 			j.cancel()
 			ends = append(ends, j.done)

@@ -201,8 +201,7 @@ func (r *runner) performAll(ctx context.Context, acts []Action) *Refusal {
 
 // tell lets log and metrics know what the decision changed.
 func (r *runner) tell(before *State) {
-	if n := len(r.s.Log); n > 0 {
-		e := r.s.Log[n-1]
+	for _, e := range r.s.Log[min(len(before.Log), max(len(r.s.Log)-1, 0)):] {
 		r.log.Info(e.What, "rollout", r.s.Rollout, "phase", string(r.s.Shown()), "who", e.Who, "why", e.Why)
 	}
 	o := r.c.opts.Observer

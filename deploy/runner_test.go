@@ -16,7 +16,8 @@ func TestRolloutUndisturbed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.streaming = []SessionInfo{{ID: "s9", Place: Streaming}}
-		p := boot(t, w, testPlan(), 0)
+		seen := &phases{}
+		p := boot(t, w, testPlan(), 0, func(o *Options) { o.Observer = seen })
 		defer p.stop()
 		first := p.start()
 		if first.Phase != PhasePreflight || first.Rollout == "" {
@@ -47,12 +48,24 @@ func TestRolloutUndisturbed(t *testing.T) {
 		if s.StableIs != "new (prod)" || s.CanaryIs != "old (dropped)" {
 			t.Errorf("in words: %q, %q", s.StableIs, s.CanaryIs)
 		}
+		if got, want := fmt.Sprint(seen.list), "[preflight hydrating ramping promoting window draining cleaning done]"; got != want || seen.attempts != 1 {
+			t.Errorf("the observer heard %s and %d attempts, want %s and 1", got, seen.attempts, want)
+		}
 		h, err := p.c.History(t.Context(), shopName)
 		if err != nil || len(h) != 1 || h[0].Exit != 0 || h[0].Who != "ann" {
 			t.Errorf("history: %+v, %v", h, err)
 		}
 	})
 }
+
+type phases struct {
+	list     []Phase
+	attempts int
+}
+
+func (p *phases) PhaseChanged(_ string, _, to Phase)     { p.list = append(p.list, to) }
+func (p *phases) AttemptEnded(_ string, a AttemptRecord) { p.attempts++ }
+func (p *phases) Stopped(_ string, _ *Stop)              {}
 
 func TestNoIntentIsActedOnBeforeItIsJournaled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -464,7 +477,7 @@ func TestOutsideInterference(t *testing.T) {
 					return
 				}
 				p.do(VerbRollback)
-				if s, _ := p.awaitOver(); s.Phase != PhaseRolledBack || count(w.happened(), "commit") != 0 {
+				if s, _ := p.awaitOver(); s.Phase != PhaseAborted || count(w.happened(), "commit") != 0 || !strings.Contains(s.End, "was") {
 					t.Errorf("%s", s.Sentence)
 				}
 			})

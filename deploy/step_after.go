@@ -55,10 +55,20 @@ func (m *machine) census(e CensusTaken) {
 func (m *machine) drained() {
 	m.s.Stop = nil
 	m.enter(PhaseCleaning, controller, "nobody uses the old version any more")
-	if !m.p.Promote.Fence && !m.s.After.Cleanup {
+	m.byHandOnly()
+}
+
+// byHandOnly: without a fence the old version stands under the deploy names, and
+// nothing is dropped before a person said so. True means that it still waits.
+func (m *machine) byHandOnly() bool {
+	if m.p.Promote.Fence || m.s.After.Cleanup {
+		return false
+	}
+	if m.s.Stop == nil {
 		m.stop(Stop{Kind: PhasePaused, Cause: CauseCleanup, Exit: ExitHuman, Next: "mzcanary rollout cleanup",
 			Reason: "fence is off, so the old version stands under the deploy names; cleanup is by hand"})
 	}
+	return true
 }
 
 // drainDeadline follows drain.then. What others use is never ended by us.
@@ -98,7 +108,7 @@ func (m *machine) tickCleaning(e Ticked) {
 		return
 	}
 	m.settle(e)
-	if m.s.After.Settle > 0 || m.s.Pending != "" {
+	if m.s.After.Settle > 0 || m.s.Pending != "" || m.byHandOnly() {
 		return
 	}
 	m.nextDrop()

@@ -140,6 +140,9 @@ func refusals(findings []Finding) (n int, first Finding) {
 }
 
 func (m *machine) marked(e Marked) {
+	if !m.s.Marked || !m.s.Running() {
+		return
+	}
 	unavailable := m.heard(e.Err)
 	switch {
 	case m.s.Phase == PhasePreflight && unavailable:

@@ -1,6 +1,9 @@
 package deploy
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // looked takes a reading of the ids.
 func (m *machine) looked(e Looked) {
@@ -28,7 +31,7 @@ func (m *machine) lookFailed(e Looked) {
 	switch e.For {
 	case LookAttempt:
 		if m.s.Swap.Stage == StageLooking {
-			m.s.Swap.Stage = StagePatience
+			m.s.Swap.Stage, m.s.Swap.Backoff = StageBackoff, retryPause
 		}
 	default:
 		m.retry(ActLook, retryPause)
@@ -38,7 +41,11 @@ func (m *machine) lookFailed(e Looked) {
 // watched is the outside watcher. A reading that overlaps with our own change of
 // names says nothing about others.
 func (m *machine) watched(e Looked) {
-	if m.heard(e.Err) || e.Err != nil || m.s.Recovering {
+	if e.Err != nil {
+		m.heard(errors.Join(ErrUnavailable, e.Err)) // a watcher that cannot read is blind, whatever the reason
+		return
+	}
+	if m.heard(nil); m.s.Recovering {
 		return
 	}
 	m.serverSeen(e.Server)

@@ -79,6 +79,8 @@ type scripted struct {
 	at   time.Time
 	plan Plan
 	s    State
+	// looks counts events, for checks that are too costly to make every time.
+	looks int
 }
 
 // command feeds one event and says what came of it.

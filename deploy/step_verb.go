@@ -193,6 +193,11 @@ func (m *machine) whyNotSafe() (int, string) {
 // verbBack is rollback, and abort before the swap.
 func (m *machine) verbBack(q Request, cause, prefix string, final Phase) {
 	why := prefix + reason(q)
+	if st := m.s.Stop; st != nil && st.Cause == CauseInterference {
+		// Nobody can say that production is the old version; what is done is to take
+		// everybody off the canary and to leave the names alone.
+		final, why = PhaseAborted, why+"; "+st.Reason
+	}
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating:
 		m.s.note(m.at, q.Who, cause, why)

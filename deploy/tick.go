@@ -18,7 +18,7 @@ func (r *runner) tick(ctx context.Context) {
 	now := r.c.opts.Clock()
 	elapsed := r.elapsed(ctx, now)
 	r.keepJournal(ctx)
-	if r.reroute != nil {
+	if r.reroute != nil && r.jobs[string(ActSwap)] == nil { // an attempt publishes by itself
 		r.route(ctx, *r.reroute)
 	}
 	if r.s.Phase == PhaseIdle && r.s.Recovering && !now.Before(r.next.watch) {
