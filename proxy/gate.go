@@ -30,7 +30,8 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 	if s.track.Full() {
 		s.attn |= attnFull
 	}
-	fast := s.attn == 0 && (s.fleet == nil || s.epoch == s.p.table.Load().Epoch)
+	s.refresh()
+	fast := s.attn == 0
 	for n < len(p) {
 		if !fast && !s.fromClient.Partial() {
 			if v = s.mayGo(p[n]); v != pass {
@@ -135,7 +136,6 @@ func (s *session) mayLeaveBoundary() verdict {
 	if s.cancelling > 0 {
 		return waitCancel
 	}
-	s.refresh()
 	if s.attn&attnMove != 0 {
 		return inject
 	}

@@ -40,12 +40,13 @@ type running struct {
 
 // refresh brings want up to the table's epoch. Under mu.
 func (s *session) refresh() {
-	snap := s.p.table.Load()
-	if s.fleet == nil || snap.Epoch == s.epoch {
+	if s.fleet == nil {
 		return
 	}
-	s.epoch = snap.Epoch
-	s.reckon(snap)
+	if snap := s.p.table.Load(); snap.Epoch != s.epoch {
+		s.epoch = snap.Epoch
+		s.reckon(snap)
+	}
 }
 
 // reckon derives what the session wants, and whether it must be moved for it.

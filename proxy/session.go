@@ -205,8 +205,10 @@ const lastWordTime = 200 * time.Millisecond
 // end and no error was relayed in the running exchange: a second one breaks
 // libpq's pipeline. A client that is being written to gets none.
 func (s *session) lastWord(f *wire.Failure) {
-	if !s.cw.TryLock() {
-		return
+	for begin := time.Now(); !s.cw.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > lastWordTime {
+			return
+		}
 	}
 	defer s.cw.Unlock()
 	s.lastWordLocked(f)
