@@ -227,7 +227,7 @@ func waitOver(s Status, rollout string, until Until) (int, bool) {
 	case s.Rollout != rollout:
 		return ExitRace, true
 	case s.Phase.Final():
-		return s.Exit, true
+		return s.Exit, !s.Marked // then it is in the history, and the next one may start
 	case s.Phase == PhaseWindow && until != UntilDone, s.Phase == PhaseDraining && until != UntilDone, s.Phase == PhaseCleaning && until != UntilDone:
 		return ExitDone, true
 	case s.Stop != nil && !s.Stop.Auto && s.Stop.Cause != CauseHand:

@@ -175,7 +175,7 @@ func (r *runner) handle(ctx context.Context, ev Event) *Refusal {
 		}
 	}
 	refused := r.performAll(ctx, acts)
-	r.publish(decided)
+	r.publish(decided || before.Recovering && !next.Recovering)
 	if !r.s.Recovering {
 		r.isRecovered() // after publishing: who waited for it sees what was recovered
 	}

@@ -61,6 +61,9 @@ type Status struct {
 	JournalProblem string        `json:"journal_problem,omitempty"`
 	Recovering     string        `json:"recovering,omitempty"`
 
+	// Marked: our marks are on the paired objects. While a rollout that is over is
+	// still marked it is not in the history, and another one cannot start.
+	Marked bool `json:"marked,omitempty"`
 	// Exit and End are set when the rollout is over.
 	Exit   int     `json:"exit"`
 	End    string  `json:"end,omitempty"`
@@ -131,7 +134,7 @@ func (r *runner) status() Status {
 		Pairs: s.Pairs, Judgement: s.Judgement, Findings: s.Findings,
 		Stop: s.Stop, Asked: s.Ramp.Asked, Streaming: v.survey.Streaming, Stragglers: v.survey.Stragglers,
 		Server: s.Server, Down: s.Down, JournalProblem: v.problem,
-		Exit: s.Exit, End: s.End, Events: s.Log,
+		Marked: s.Marked, Exit: s.Exit, End: s.End, Events: s.Log,
 	}
 	if s.Stop != nil {
 		out.Under = s.Phase
