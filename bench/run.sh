@@ -55,7 +55,7 @@ pidfile=$dir/run/pgb.pid
 unix_socket_dir=
 ignore_startup_parameters=extra_float_digits,options
 INI
-as_postgres pgbouncer -q "$dir/pgb.ini" >/dev/null 2>&1 & pids+=($!); pb_pid=$!
+as_postgres pgbouncer -q "$dir/pgb.ini" >/dev/null 2>&1 & pids+=($!); pb_shell=$!
 cat >"$dir/ha.cfg" <<CFG
 global
   maxconn 4000
@@ -86,6 +86,8 @@ MZCANARY_PASSWORD=x "$dir/mzcanary" serve -c "$dir/deploy.yaml" >"$dir/mz.log" 2
 for _ in $(seq 100); do psql -h 127.0.0.1 -p $mz -U postgres -qc 'select 1' postgres >/dev/null 2>&1 && break; sleep 0.1; done
 for n in $pb $ha $mz; do psql -h 127.0.0.1 -p $n -U postgres -qc 'select 1' postgres >/dev/null || { echo "a proxy does not answer" >&2; cat "$dir"/*.log "$dir"/run/*.log >&2; exit 1; }; done
 
+pb_pid=$(pgrep -P "$pb_shell" -x pgbouncer || echo "$pb_shell") # setpriv runs it as a child
+pids+=("$pb_pid")
 declare -A P=([pgbouncer]=$pb [haproxy]=$ha [mzcanary]=$mz) PID=([pgbouncer]=$pb_pid [haproxy]=$ha_pid [mzcanary]=$mz_pid)
 cpu() { awk '{s+=$1} END{printf "%.0f", s}' /proc/$1/task/*/schedstat; }
 rss() { awk '/^VmRSS/{print $2*1024}' /proc/$1/status; }
