@@ -20,5 +20,7 @@
 //     left of it, each drop by id.
 //
 // Intent is saved before acting; after a restart the catalog is asked, not the
-// file. Step is pure: (state, event, plan) to (state, actions).
+// file. Step is pure: (state, event, plan) to (state, actions). The only act whose
+// outcome cannot be read from its answer is COMMIT; that it may be sent is in the
+// journal before the gates close, so that no client ever waits for a disk.
 package deploy

@@ -77,6 +77,8 @@ type StepStatus struct {
 	What     string        `json:"what"`
 	Observed time.Duration `json:"observed"`
 	Of       time.Duration `json:"of"` // bake or deadline; 0 when there is none
+	// Lacks says what the step still waits for, in the judge's words.
+	Lacks string `json:"lacks,omitempty"`
 }
 
 // ReadyStatus is readiness in one line.
@@ -146,8 +148,23 @@ func (r *runner) status() Status {
 	out.shares(v)
 	out.words(s)
 	out.progress(s, v.plan)
+	out.lacks(s, v)
 	out.Sentence = sentenceOf(s, v.plan)
 	return out
+}
+
+// lacks asks the judge what the running step waits for.
+func (o *Status) lacks(s *State, v *view) {
+	if o.Step == nil || s.Judgement == nil || s.Phase != PhaseRamping || s.Weight == 0 || s.Ramp.Step >= len(v.plan.Steps) {
+		return
+	}
+	st := v.plan.Steps[s.Ramp.Step]
+	switch {
+	case st.Until != "" && s.Judgement.Verdict != Safe:
+		o.Step.Lacks = s.Judgement.Sentence
+	case st.Bake > 0:
+		_, o.Step.Lacks = Advance(*s.Judgement, v.plan.judge(), MinimumMet(v.evidence, v.plan.judge()), s.Ramp.Observed >= st.Bake)
+	}
 }
 
 // shares compares what is wanted with what is: by sessions and by exchanges.

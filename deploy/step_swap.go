@@ -270,6 +270,14 @@ func (m *machine) resolved(e Resolved) {
 	if m.s.Swap.Stage != StageResolving {
 		return
 	}
+	if errors.Is(e.Err, ErrChanged) {
+		// The live name is gone: neither outcome leaves it like that.
+		p := m.s.Pairs[0]
+		m.heard(nil)
+		m.s.Recovering, m.s.Swap.Stage = false, StagePatience
+		m.interference([]Change{{Kind: p.Kind, Name: p.Live, Was: p.LiveID}})
+		return
+	}
 	if e.Err != nil {
 		m.heard(e.Err)
 		m.s.note(m.at, controller, "not resolved yet", e.Err.Error())

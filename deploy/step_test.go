@@ -218,6 +218,8 @@ func (m *scripted) err(words []string) error {
 		switch {
 		case w == "down":
 			return fmt.Errorf("connection refused: %w", ErrUnavailable)
+		case w == "gone":
+			return fmt.Errorf("no schema prod: %w", ErrChanged)
 		case strings.HasPrefix(w, "err="):
 			return fmt.Errorf("%s", w[4:])
 		}

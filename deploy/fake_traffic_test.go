@@ -1,0 +1,190 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"mzcanary/internal/armstats"
+	"mzcanary/router"
+)
+
+// Traffic.
+
+type fakeTraffic struct{ l *life }
+
+func (f fakeTraffic) Route(_ context.Context, _ string, r Routing) (epoch uint64, err error) {
+	err = f.l.act(fmt.Sprintf("route %s %s", r.Weight, r.Canary), func() error {
+		w := f.l.w
+		if w.down && r.Weight > w.routing.Weight {
+			w.errorf("weight raised from %s to %s while the server is down", w.routing.Weight, r.Weight)
+		}
+		if at := w.names[KindSchema]["prod_deploy"]; r.Canary == router.CanaryDeploy && (at == "" || at == oldSchema) {
+			w.errorf("the canary is sent to the deploy names, which stand for %q", at)
+		}
+		w.routing = r
+		w.epoch++
+		epoch = w.epoch
+		return nil
+	})
+	return epoch, err
+}
+
+func (f fakeTraffic) Survey(context.Context, string) (out Survey, err error) {
+	err = f.l.peek(func() {
+		w := f.l.w
+		for i := range 20 {
+			arm := router.Stable
+			if w.routing.Canary == router.CanaryDeploy {
+				arm = router.PickAt(router.Hash(w.routing.Salt, fmt.Sprint(i)), w.routing.Weight)
+			}
+			out.Wanted[arm]++
+			out.Sessions[arm]++
+		}
+		if w.routing.Weight == 0 {
+			out.Sessions[router.Canary] += w.hanging
+		}
+		out.Stragglers, out.Streaming, out.Old = slices.Clone(w.stragglers), slices.Clone(w.streaming), slices.Clone(w.old)
+	})
+	return out, err
+}
+
+func (f fakeTraffic) Sessions(context.Context, string) ([]SessionInfo, error) { return nil, nil }
+
+func (f fakeTraffic) Hold(context.Context, string, time.Duration) (Hold, error) {
+	err := f.l.act("hold", func() error { f.l.w.held = true; return nil })
+	if err != nil {
+		return nil, err
+	}
+	return &fakeHold{l: f.l}, nil
+}
+
+func (f fakeTraffic) End(_ context.Context, _ string, which Which, _ string) (int, error) {
+	what := "end"
+	switch {
+	case which.Old:
+		what = "end old"
+	case which.Streams:
+		what = "end streams"
+	case which.IDs != nil:
+		what = "end stragglers"
+	}
+	return 0, f.l.act(what, func() error {
+		w := f.l.w
+		switch {
+		case which.Old:
+			w.old = nil
+		case which.Streams:
+			w.hanging = 0
+		case which.IDs != nil:
+			w.stragglers = slices.DeleteFunc(w.stragglers, func(s SessionInfo) bool { return slices.Contains(which.IDs, s.ID) })
+		}
+		return nil
+	})
+}
+
+func (f fakeTraffic) Cancel(context.Context, string, Which) (int, error) {
+	return 0, f.l.act("cancel", func() error { f.l.w.hanging = min(f.l.w.hanging, 1); return nil })
+}
+
+func (f fakeTraffic) Backends(context.Context) (out []uint32, err error) {
+	err = f.l.peek(func() { out = []uint32{1, 2, 3} })
+	return out, err
+}
+
+func (f fakeTraffic) BeginEvidence(_ context.Context, _ string, rollout string) error {
+	return f.l.act("begin evidence", func() error { f.l.w.evidence = armstats.Evidence{Rollout: rollout}; return nil })
+}
+
+func (f fakeTraffic) RestoreEvidence(_ context.Context, _ string, e armstats.Evidence) error {
+	return f.l.act("restore evidence", func() error { f.l.w.evidence = e; return nil })
+}
+
+// Evidence shows plenty of good exchanges on both arms, and what bad says.
+func (f fakeTraffic) Evidence(context.Context, string) (out armstats.Evidence, err error) {
+	err = f.l.peek(func() {
+		w := f.l.w
+		out = w.evidence
+		if out.Rollout == "" {
+			return
+		}
+		for a := range out.Arms {
+			out.Arms[a].Units, out.Arms[a].Exchanges = 50, 2000
+		}
+		if w.bad != nil {
+			out.Cohorts = append(slices.Clone(out.Cohorts), w.bad(out.Rollout, w.routing.Weight)...)
+		}
+	})
+	return out, err
+}
+
+type fakeHold struct {
+	l        *life
+	released bool
+}
+
+func (h *fakeHold) Generation() uint64 { return 1 }
+func (h *fakeHold) Pin()               {}
+
+func (h *fakeHold) Gather(ctx context.Context) HoldReport {
+	var out HoldReport
+	err := h.l.act("gather", func() error {
+		out.Stragglers, out.Streaming = slices.Clone(h.l.w.stragglers), slices.Clone(h.l.w.streaming)
+		return nil
+	})
+	if err != nil || len(out.Stragglers) > 0 {
+		<-ctx.Done()
+	}
+	return out
+}
+
+func (h *fakeHold) Release() Stall {
+	if h.released {
+		return Stall{}
+	}
+	h.released = true
+	_ = h.l.act("release", func() error { h.l.w.held = false; return nil })
+	return Stall{Sessions: 3, P50: time.Millisecond, P99: 2 * time.Millisecond, Max: 3 * time.Millisecond}
+}
+
+// Store: what is saved goes through JSON, as on a disk.
+
+type fakeStore struct{ l *life }
+
+func (f fakeStore) Load(context.Context, string) (*Journal, error) {
+	var j *Journal
+	err := f.l.peek(func() {
+		if f.l.w.journal != nil {
+			j = new(Journal)
+			if err := json.Unmarshal(f.l.w.journal, j); err != nil {
+				f.l.w.errorf("journal: %v", err)
+			}
+		}
+	})
+	return j, err
+}
+
+func (f fakeStore) Save(_ context.Context, j Journal) error {
+	return f.l.act("save "+string(j.State.Phase), func() error {
+		if f.l.w.saveError != nil {
+			return f.l.w.saveError
+		}
+		raw, err := json.Marshal(j)
+		if err != nil {
+			f.l.w.errorf("journal: %v", err)
+		}
+		f.l.w.journal = raw
+		return nil
+	})
+}
+
+func (f fakeStore) Archive(_ context.Context, r Record) error {
+	return f.l.act("archive", func() error { f.l.w.records[r.Rollout] = r; return nil })
+}
+
+func (f fakeStore) History(context.Context, string) ([]Record, error) {
+	return slices.Collect(maps.Values(f.l.w.records)), nil
+}
