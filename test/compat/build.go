@@ -201,11 +201,7 @@ func (b *builder) runSuite(ctx context.Context, s suite, t target, work time.Dur
 	line := b.ready[s.lang](s)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = os.TempDir()
-	cmd.Env = append(plainEnv(),
-		"COMPAT_HOST="+t.host, "COMPAT_PORT="+strconv.Itoa(t.port), "COMPAT_DATABASE="+database,
-		"COMPAT_USER="+mainUser, "COMPAT_PASSWORD="+password,
-		"COMPAT_SECONDS="+strconv.FormatFloat(work.Seconds(), 'f', 2, 64),
-		"COMPAT_RUN="+strings.ReplaceAll(s.name, "/", "-")+"-"+strconv.Itoa(t.port))
+	cmd.Env = append(plainEnv(), suiteEnv(s.name, t, work)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
@@ -215,6 +211,16 @@ func (b *builder) runSuite(ctx context.Context, s suite, t target, work time.Dur
 		return Result{}, errors.Join(err, parseErr, fmt.Errorf("%s printed:\n%s", s.name, clip(errs.String()+out.String(), 4000)))
 	}
 	return r, nil
+}
+
+// suiteEnv is what a suite program reads; see the README.
+func suiteEnv(name string, t target, work time.Duration) []string {
+	return []string{
+		"COMPAT_HOST=" + t.host, "COMPAT_PORT=" + strconv.Itoa(t.port), "COMPAT_DATABASE=" + database,
+		"COMPAT_USER=" + mainUser, "COMPAT_PASSWORD=" + password,
+		"COMPAT_SECONDS=" + strconv.FormatFloat(work.Seconds(), 'f', 2, 64),
+		"COMPAT_RUN=" + strings.ReplaceAll(name, "/", "-") + "-" + strconv.Itoa(t.port),
+	}
 }
 
 func lastResult(out []byte) (Result, error) {

@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
 
-// The pace of the disturbance.
+// The weights and the pace of the disturbance. The low weight is not 0 %: that, set
+// by hand, ends the canary, which is what the rollbacks are for. With one unit in
+// ten thousand it is nobody all the same.
 const (
+	everybody = "100%"
+	nobody    = "0.01%"
+
 	flipEvery = 50 * time.Millisecond
 	holdFor   = 200 * time.Millisecond
 	holdEvery = 900 * time.Millisecond // on average, at random
@@ -57,8 +63,8 @@ func (d *disturber) stop() disturbance {
 	return d.did
 }
 
-// flips alternates between nobody and everybody on the new version. Each third
-// of a rollback's period a rollback takes the place of the flip to nobody.
+// flips alternates between nobody and everybody on the new version; now and then
+// a rollback takes the place of the flip to nobody.
 func (d *disturber) flips(ctx context.Context) {
 	tick := time.NewTicker(flipEvery)
 	defer tick.Stop()
@@ -71,12 +77,12 @@ func (d *disturber) flips(ctx context.Context) {
 		}
 		switch {
 		case up:
-			d.note(d.p.setWeight(ctx, "100%"), "set the weight", &d.did.Flips)
+			d.note(d.p.setWeight(ctx, everybody), "set the weight", &d.did.Flips)
 		case time.Now().After(rollback):
 			d.note(d.p.rollback(ctx), "roll back", &d.did.Rollbacks)
 			rollback = time.Now().Add(rollEvery)
 		default:
-			d.note(d.p.setWeight(ctx, "0%"), "set the weight", &d.did.Flips)
+			d.note(d.p.setWeight(ctx, nobody), "set the weight", &d.did.Flips)
 		}
 	}
 }
@@ -109,7 +115,19 @@ func (d *disturber) note(err error, what string, count *int) {
 			*count++
 		}
 	case errors.Is(err, context.Canceled):
+	case isBusy(err):
 	case len(d.did.Troubles) < 5:
 		d.did.Troubles = append(d.did.Troubles, fmt.Sprintf("%s: %v", what, err))
 	}
+}
+
+// isBusy recognises the refusals that are right while a rollback is under way or
+// just over: the next flip comes 50 ms later.
+func isBusy(err error) bool {
+	for _, words := range []string{"rolling_back", "rolling back already", "still removing its marks", "no rollout is running", "the rollout is over"} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }

@@ -21,6 +21,7 @@ type options struct {
 	direct     time.Duration // work of one driver directly
 	directOnly bool
 	check      bool
+	play       bool
 	write      bool
 	work       string // where logs stay; "" for a directory that is removed
 	verbose    bool
@@ -45,6 +46,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.direct, "direct-for", 1500*time.Millisecond, "how long a driver works directly")
 	f.BoolVar(&o.directOnly, "direct-only", false, "only the direct runs: tries the suites themselves")
 	f.BoolVar(&o.check, "check", false, "only tell whether docs/compatibility.md judged the code that is here")
+	f.BoolVar(&o.play, "play", false, "only start the servers and disturb until interrupted, for running a program by hand")
 	f.BoolVar(&o.write, "write", true, "write docs/compatibility.md after a full run")
 	f.StringVar(&o.work, "work", "", "directory for configuration and logs, kept; default is a temporary one")
 	f.BoolVar(&o.verbose, "v", false, "print every check")
@@ -77,6 +79,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	rep, err := judgeAll(ctx, o, root, chosen, stdout, stderr)
 	if err != nil {
 		return err
+	}
+	if o.play {
+		return nil
 	}
 	if !partial && !o.directOnly && o.write {
 		if err := os.WriteFile(table, []byte(rep.markdown()), 0o644); err != nil {
@@ -121,6 +126,9 @@ func judgeAll(ctx context.Context, o options, root string, chosen []suite, stdou
 		rep.binary = px.version
 	}
 	fmt.Fprintf(stdout, "ready after %.0f s: %s\n", time.Since(began).Seconds(), pg.version)
+	if o.play {
+		return rep, px.play(ctx, b, pg, stdout)
+	}
 	for _, s := range chosen {
 		if err := rep.judge(ctx, o, b, s, pg, px, stdout); err != nil {
 			return nil, err
@@ -151,6 +159,17 @@ func (r *report) judge(ctx context.Context, o options, b *builder, s suite, pg *
 	e.verdict(px != nil)
 	r.entries = append(r.entries, e)
 	e.print(stdout, o.verbose)
+	return nil
+}
+
+// play disturbs until the interrupt, with the environment to run a suite program in.
+func (p *proxyServer) play(ctx context.Context, b *builder, pg *postgres, stdout io.Writer) error {
+	fmt.Fprintln(stdout, "directly:         ", strings.Join(suiteEnv("play", pg.target(), time.Minute), " "))
+	fmt.Fprintln(stdout, "through the proxy:", strings.Join(suiteEnv("play", p.target(pg), time.Minute), " "))
+	fmt.Fprintf(stdout, "sessions:          http://127.0.0.1:%d/v1/sessions\nprograms:          %s\n", p.admin, b.cache)
+	d := p.disturb(ctx)
+	<-ctx.Done()
+	fmt.Fprintf(stdout, "%+v\n", d.stop())
 	return nil
 }
 

@@ -217,24 +217,27 @@ func psqlCopyBad(s *psql, ctx context.Context, t *tally) error {
 
 func psqlCancel(s *psql, ctx context.Context, t *tally) error {
 	cmd := s.env.command(ctx, "psql", "-XAtq", "-c", "SELECT version FROM items WHERE id = 1", "-c", "SELECT pg_sleep(8)")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Cancel = func() error { return cmd.Process.Kill() }
-	began := time.Now()
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	timer := time.AfterFunc(250*time.Millisecond, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
+	answer, readErr := bufio.NewReader(stdout).ReadString('\n') // of the first statement: now the second is sent
+	began := time.Now()
+	timer := time.AfterFunc(80*time.Millisecond, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
 	defer timer.Stop()
 	_ = cmd.Wait() // an interrupted psql leaves with 1; what it printed tells more
 	if took := time.Since(began); took > 6*time.Second {
 		return fmt.Errorf("the cancel took %s", took)
 	}
-	got := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if !strings.Contains(out.String(), "canceling statement due to user request") {
-		return fmt.Errorf("psql interrupted: %s", out.String())
+	if readErr != nil || !strings.Contains(errs.String(), "canceling statement due to user request") {
+		return fmt.Errorf("psql interrupted: %w: %q, %s", readErr, answer, errs.String())
 	}
-	t.exchange(got[0])
+	t.exchange(strings.TrimSpace(answer))
 	return nil
 }
 

@@ -1,0 +1,231 @@
+// node-postgres: client, pool, cursor, query stream, COPY streams.
+import { createRequire } from 'node:module'
+import { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import pg from 'pg'
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
+import Cursor from 'pg-cursor'
+import QueryStream from 'pg-query-stream'
+import { Tally, assert, megabyte, nap, place, roles, run, sleep, wants, work } from './tally.mjs'
+
+const ONE = 'SELECT version FROM items WHERE id = $1'
+const MINE = 'SELECT version FROM sink WHERE run = $1 AND n = $2 AND xmin = pg_current_xact_id()::xid'
+const settings = { ...place, options: '-csearch_path=prod', connectionTimeoutMillis: 15000 }
+
+async function connect(more) {
+  const client = new pg.Client({ ...settings, ...more })
+  client.notices = []
+  client.on('notice', (n) => client.notices.push(n.message))
+  client.on('error', () => {}) // the running query is told as well
+  await client.connect()
+  return client
+}
+
+const column = (result) => result.rows.map((r) => r.version)
+const one = async (c, id) => (await c.query(ONE, [id])).rows[0].version
+const withClient = async (more, use) => {
+  const c = await connect(more)
+  try {
+    return await use(c)
+  } finally {
+    await c.end()
+  }
+}
+
+async function read(c, t) {
+  for (let i = 1; i <= 10; i++) {
+    t.exchange(await one(c, i))
+    if (i % 3 === 0) await nap()
+  }
+}
+
+async function big(c, t) {
+  const { rows } = await c.query('SELECT body, version FROM big ORDER BY id')
+  for (const { body } of rows) assert(body.length === megabyte && body === body[0].repeat(megabyte), 'a row came back changed')
+  t.same(rows.map((r) => r.version), 3)
+}
+
+const checks = [
+  ['sign in with trust, password, md5, scram', async (_, t) => {
+    for (const user of roles) t.exchange(await withClient({ user }, (c) => one(c, 1)))
+  }],
+  ['wrong password', async () => wants('28P01', connect({ password: 'wrong' }))],
+  ['TLS, 1 MB rows', async (_, t) => withClient({ ssl: { rejectUnauthorized: false } }, (c) => big(c, t))],
+  ['read', read],
+  ['read after idling', async (c, t) => { await sleep(120); await read(c, t) }],
+  ['unprepared read', async (c, t) => {
+    for (let i = 0; i < 6; i++) t.same(column(await c.query('SELECT version FROM items WHERE id < 4')), 3)
+  }],
+  ['200 rows', async (c, t) => t.same(column(await c.query('SELECT version FROM items WHERE id > $1', [0])), 200)],
+  ['queued queries', async (c, t) => {
+    const got = await Promise.all(Array.from({ length: 12 }, (_, i) => one(c, i + 1)))
+    got.forEach((v) => t.exchange(v))
+  }],
+  ['types and NULLs', async (c, t) => {
+    const { rows: [r] } = await c.query('SELECT name, price, note, tags, doc, raw, made, flag, ratio, version FROM items WHERE id = $1 AND $2::text IS NULL', [6, null])
+    t.exchange(r.version)
+    assert(r.name === 'item 6' && r.price === '7.50' && r.note === null && r.tags[1] === 'b,"6' && r.doc.id === 6 && r.raw.equals(Buffer.from([0, 0, 0, 6])) &&
+      r.made.getTime() === 1709208360000 && r.flag === null && r.ratio === 6 / 7, JSON.stringify(r))
+  }],
+  ['binary results', async (c, t) => {
+    const { rows: [r] } = await c.query({ text: 'SELECT id, note, ratio, version FROM items WHERE id = $1', values: [14], binary: true })
+    t.exchange(r.version)
+    assert(r.id === 14 && r.note === null && r.ratio === 2, JSON.stringify(r))
+  }],
+  ['prepared statement kept for life', async (c, t) => {
+    for (let i = 1; i <= 5; i++) {
+      t.exchange((await c.query({ name: 'kept', text: ONE, values: [i] })).rows[0].version)
+      await nap()
+    }
+  }],
+  ['transaction', async (c, t) => {
+    await c.query('BEGIN')
+    const seen = [await one(c, 1)]
+    await nap()
+    seen.push((await c.query('INSERT INTO sink (run, n) VALUES ($1, 1) RETURNING version', [run])).rows[0].version)
+    await nap()
+    seen.push(await one(c, 2))
+    await c.query('COMMIT')
+    t.transaction(...seen)
+  }],
+  ['failed transaction and savepoint', async (c, t) => {
+    await c.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    const a = await one(c, 1)
+    await c.query('SAVEPOINT s')
+    await wants('22012', c.query('SELECT 1/0'))
+    await nap()
+    await wants('25P02', c.query(ONE, [1]))
+    await c.query('ROLLBACK TO s')
+    t.transaction(a, await one(c, 2))
+    await c.query('ROLLBACK')
+    await read(c, t)
+  }],
+  ['error and recovery', async (c, t) => {
+    for (const [sql, code] of [['SELECT 1/0', '22012'], ['SELECT * FROM no_such_table', '42P01'], ['SELEC', '42601']]) {
+      await wants(code, c.query(sql))
+      t.exchange(await one(c, 1))
+    }
+    await wants('22012', c.query('SELECT 1/$1::int', [0]))
+    t.exchange(await one(c, 1))
+  }],
+  ['several statements in one query', async (c, t) => {
+    const [a, , b] = await c.query('SELECT version FROM items WHERE id = 1; SELECT pg_sleep(0.03); SELECT version FROM items WHERE id = 2')
+    t.same([...column(a), ...column(b)], 2)
+  }],
+  ['1 MB rows', big],
+  ['notices', async (c, t) => {
+    c.notices.length = 0
+    const { rows: [r] } = await c.query('SELECT speak($1) AS version', [3])
+    t.same([r.version, ...c.notices.map((n) => n.replace('said by ', ''))], 4)
+  }],
+  ['cursor (portal read in parts)', async (c, t) => {
+    const cursor = c.query(new Cursor('SELECT version FROM items ORDER BY id'))
+    const seen = []
+    for (let part; (part = await cursor.read(40)).length > 0; await nap()) seen.push(...part.map((r) => r.version))
+    await cursor.close()
+    t.same(seen, 200)
+    const early = c.query(new Cursor('SELECT version FROM items'))
+    t.exchange((await early.read(5))[0].version)
+    await early.close()
+    await read(c, t)
+  }],
+  ['query stream', async (c, t) => {
+    const seen = []
+    for await (const row of c.query(new QueryStream('SELECT version FROM items WHERE id > $1', [0], { batchSize: 50 }))) {
+      seen.push(row.version)
+      if (seen.length % 50 === 0) await nap()
+    }
+    t.same(seen, 200)
+  }],
+  ['COPY out', async (c, t) => {
+    let text = ''
+    await pipeline(c.query(copyTo('COPY (SELECT version FROM items) TO STDOUT')), new Writable({ write(chunk, _, done) { text += chunk; done() } }))
+    t.same(text.trim().split('\n'), 200)
+  }],
+  ['COPY in', async (c, t) => {
+    await c.query('BEGIN')
+    const lines = Array.from({ length: 6 }, () => `${run}\t3\thello\n`.repeat(50))
+    await pipeline(Readable.from((async function* () { for (const l of lines) { yield l; await sleep(5) } })()), c.query(copyFrom('COPY sink (run, n, body) FROM STDIN')))
+    t.same(column(await c.query(MINE, [run, 3])), 300)
+    await c.query('COMMIT')
+  }],
+  ['COPY in refused by the server', async (c, t) => {
+    const bad = [`${run}\tnumber\n`, `${run}\t1\n`.repeat(20000)]
+    await wants('22P02', pipeline(Readable.from(bad), c.query(copyFrom('COPY sink (run, n) FROM STDIN'))))
+    await read(c, t)
+  }],
+  ['cancel', async (c, t) => {
+    const began = Date.now()
+    const sleeping = wants('57014', c.query('SELECT pg_sleep(8)'))
+    await sleep(60)
+    await cancel(c)
+    await sleeping
+    assert(Date.now() - began < 5000, 'the cancel was slow')
+    await read(c, t)
+  }],
+  ['LISTEN and NOTIFY', async (c) => {
+    const channel = `news_${c.processID}`
+    const heard = []
+    const hear = (n) => heard.push(n.payload)
+    c.on('notification', hear)
+    await c.query(`LISTEN ${channel}`)
+    await withClient({}, async (other) => {
+      for (let i = 0; i < 3; i++) {
+        await nap()
+        await other.query('SELECT pg_notify($1, $2)', [channel, String(i)])
+      }
+    })
+    for (const end = Date.now() + 10000; heard.length < 3 && Date.now() < end;) await sleep(10)
+    await c.query(`UNLISTEN ${channel}`)
+    c.off('notification', hear)
+    assert(heard.join() === '0,1,2', `heard ${heard}`)
+  }],
+  ['own SET search_path, RESET', async (c, t) => {
+    await c.query('SET search_path = prod, public')
+    await read(c, t)
+    await c.query('RESET search_path')
+    await read(c, t)
+  }],
+  ['DISCARD ALL', async (c, t) => {
+    await c.query('DISCARD TEMP; RESET ALL')
+    await read(c, t)
+    await withClient({}, async (fresh) => { await fresh.query('DISCARD ALL'); await read(fresh, t) })
+  }],
+  ['pool', async (_, t) => {
+    const pool = new pg.Pool({ ...settings, max: 3, maxUses: 5 })
+    try {
+      await Promise.all(Array.from({ length: 5 }, async () => {
+        for (let i = 1; i <= 4; i++) {
+          t.exchange(await one(pool, i))
+          await nap()
+        }
+        const c = await pool.connect()
+        try {
+          await c.query('BEGIN')
+          const a = await one(c, 1)
+          await nap()
+          t.transaction(a, await one(c, 2))
+          await c.query('COMMIT')
+        } finally {
+          c.release()
+        }
+      }))
+    } finally {
+      await pool.end()
+    }
+  }],
+]
+
+// node-postgres has no call for it in public: a second client sends the request.
+function cancel(client) {
+  return new Promise((done, failed) => {
+    const other = new pg.Connection({ stream: undefined })
+    other.on('error', failed)
+    other.on('connect', () => other.cancel(client.processID, client.secretKey))
+    other.stream.on('close', done)
+    other.connect(place.port, place.host)
+  })
+}
+
+const version = createRequire(import.meta.url)('pg/package.json').version
+await work(new Tally('node-postgres', version), checks, connect, (c) => c.end())
