@@ -24,7 +24,12 @@ const onProdCluster = "dbname=materialize cluster=prod search_path=prod"
 // versions of the fixtures.
 func onSim(t *testing.T, version string, changes ...change) (*stand, *sim.Server) {
 	t.Helper()
-	server := sim.New(sim.Options{Version: version})
+	return onSimWith(t, sim.Options{Version: version}, changes...)
+}
+
+func onSimWith(t *testing.T, options sim.Options, changes ...change) (*stand, *sim.Server) {
+	t.Helper()
+	server := sim.New(options)
 	setup, err := os.ReadFile(filepath.Join("..", "internal", "sim", "testdata", "conversations", "setup.sql"))
 	if err != nil {
 		t.Fatal(err)

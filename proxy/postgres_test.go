@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +100,137 @@ func TestEveryQueryMode(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// cancelsRunning cancels a statement that would run for a minute.
+func cancelsRunning(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	started := time.Now()
+	go func() {
+		time.Sleep(50 * time.Millisecond) // let it begin; too early is tried again
+		for time.Since(started) < 10*time.Second {
+			ctx, done := context.WithTimeout(context.Background(), time.Second)
+			err := conn.PgConn().CancelRequest(ctx)
+			done()
+			if err == nil {
+				return
+			}
+		}
+	}()
+	_, err := conn.Exec(t.Context(), "SELECT pg_sleep(60)")
+	var pgErr *pgconn.PgError
+	if !asPgError(err, &pgErr) || pgErr.Code != "57014" {
+		t.Fatalf("a cancelled statement ended in %v", err)
+	}
+	if err := conn.Ping(t.Context()); err != nil {
+		t.Errorf("the statement after a cancelled one: %v", err)
+	}
+}
+
+func TestCancelOnPostgres(t *testing.T) {
+	s := onPostgres(t)
+	cancelsRunning(t, s.connect(onProd))
+}
+
+// TestManySmallPipelinedQueries: thousands of batches in flight, moved on the way.
+func TestManySmallPipelinedQueries(t *testing.T) {
+	s := onPostgres(t)
+	conn := s.connect(onProd).PgConn()
+	p := conn.StartPipeline(t.Context())
+	const depth = 3_000
+	for i := range depth {
+		if i%100 == 0 {
+			s.weigh(i % 200)
+		}
+		p.SendQueryParams("SELECT version FROM answer WHERE k = 1", nil, nil, nil, nil)
+		if err := p.Sync(); err != nil {
+			t.Fatalf("batch %d: %v", i, err)
+		}
+	}
+	seen := map[string]int{}
+	for i := 0; i < depth; {
+		res, err := p.GetResults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch res := res.(type) {
+		case *pgconn.ResultReader:
+			r := res.Read()
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			seen[string(r.Rows[0][0])]++
+		case *pgconn.PipelineSync:
+			i++
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if seen["old"] == 0 || seen["new"] == 0 || seen["old"]+seen["new"] != depth {
+		t.Errorf("versions seen: %v", seen)
+	}
+}
+
+// TestLargeRowsBothWays: a message far larger than any buffer.
+func TestLargeRowsBothWays(t *testing.T) {
+	s := onPostgres(t)
+	conn := s.connect(onProd)
+	text := strings.Repeat("0123456789abcdef", 1<<20) // 16 MiB
+	var back string
+	if err := conn.QueryRow(t.Context(), "SELECT $1::text", text).Scan(&back); err != nil || back != text {
+		t.Fatalf("got %d bytes back of %d: %v", len(back), len(text), err)
+	}
+	var out bytes.Buffer
+	if _, err := conn.PgConn().CopyTo(t.Context(), &out, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 20000)) TO STDOUT"); err != nil || out.Len() != 20000*1001 {
+		t.Fatalf("COPY out gave %d bytes, %v", out.Len(), err)
+	}
+	tag, err := conn.PgConn().CopyFrom(t.Context(), strings.NewReader(strings.Repeat("7	"+strings.Repeat("y", 1000)+"\n", 5000)), "COPY notes FROM STDIN")
+	if err != nil || tag.RowsAffected() != 5000 {
+		t.Fatalf("COPY in: %v, %v", tag, err)
+	}
+	if _, err := conn.Exec(t.Context(), "DELETE FROM notes WHERE id = 7"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestClientsOwnSearchPath: on PostgreSQL 15, which does not report it, a SET is
+// noticed by its tag and asked after.
+func TestClientsOwnSearchPath(t *testing.T) {
+	s := onPostgres(t)
+	conn := s.connect(onProd)
+	show := func() string {
+		t.Helper()
+		var path string
+		if err := conn.QueryRow(t.Context(), "SHOW search_path", pgx.QueryExecModeSimpleProtocol).Scan(&path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	exec := func(text string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), text, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	s.weigh(100)
+	for _, step := range []struct{ do, want string }{
+		{"SELECT 1", "prod_deploy"},
+		{"SET search_path = prod, public", "prod_deploy, public"},
+		{"SET timezone = 'UTC'", "prod_deploy, public"},
+		{"DISCARD ALL", "prod_deploy"},
+		{"BEGIN; SET LOCAL search_path = public; COMMIT", "prod_deploy"},
+		{"SET search_path = public", "public"}, // foreign: released
+		{"SET search_path = prod", "prod"},     // and it stays so
+	} {
+		exec(step.do)
+		if got := strings.ReplaceAll(show(), `"`, ""); got != step.want {
+			t.Errorf("after %s the search_path is %s, want %s", step.do, got, step.want)
+		}
+	}
+	if i := s.p.Sessions("")[0]; i.Deployment != "" || i.Reason == "" {
+		t.Errorf("session %+v", i)
 	}
 }
 
