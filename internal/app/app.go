@@ -177,10 +177,21 @@ func (a *App) listen() (listeners, error) {
 // are not bounded: waiting for a rollout is one request.
 const httpPatience = 10 * time.Second
 
+// httpGrace is how long answers that are under way may take to leave when the
+// program stops: those who wait for a rollout are being told so.
+const httpGrace = time.Second
+
 func (a *App) serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: httpPatience, BaseContext: func(net.Listener) context.Context { return ctx }}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: httpPatience}
 	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { defer close(stopped); s.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpGrace)
+		defer cancel()
+		if s.Shutdown(grace) != nil {
+			s.Close() // cuts off whoever is slower, and ends the contexts of its requests
+		}
+	})
 	err := s.Serve(ln)
 	if !stop() {
 		<-stopped
