@@ -204,6 +204,10 @@ func (s *session) settleHold() {
 		}
 	case PhaseStreaming:
 		now = streaming
+	case PhaseClosing:
+		if s.track.owed == 0 {
+			now = atBoundary // it can begin nothing any more
+		}
 	}
 	if now != s.rest {
 		s.hold.move(s.rest, now)

@@ -189,6 +189,10 @@ func (s *session) place(state State) Place {
 			return PlaceBusy
 		}
 		return PlaceBoundary
+	case PhaseClosing:
+		if state.Owed == 0 {
+			return PlaceBoundary
+		}
 	case PhaseStreaming:
 		return PlaceStreaming
 	case PhaseUntrackable:
@@ -202,6 +206,8 @@ func (s *session) why(state State, i SessionInfo) string {
 	switch {
 	case i.Place == PlaceStarting:
 		return "logging in"
+	case s.attn&attnUnit != 0 && s.running.why == toAsk:
+		return "being asked what the client has set"
 	case s.attn&attnUnit != 0:
 		return "being moved to " + s.running.want.String()
 	case state.Phase == PhaseUntrackable:

@@ -318,3 +318,19 @@ func TestNoRetargetSwitch(t *testing.T) {
 		}
 	}, func(c *proxy.Config) { c.Unsafe.NoRetarget = true })
 }
+
+// TestWantMovesBackWhileAMessageWaits: the reason for which a pipelined message
+// was kept back goes away while it waits.
+func TestWantMovesBackWhileAMessageWaits(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		c, s := r.login()
+		c.send(query("SELECT 1"))
+		s.expect(`Q "SELECT 1"`)
+		r.toCanary()
+		c.send(query("SELECT 2"))
+		r.becomes("told of the new want", func(i proxy.SessionInfo) bool { return i.Wanted == router.Canary && i.BytesIn > 0 })
+		r.toStable()
+		r.becomes("told of the old want", func(i proxy.SessionInfo) bool { return i.Wanted == router.Stable })
+		s.expect(`Q "SELECT 2"`) // pipelined as before
+	})
+}

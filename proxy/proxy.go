@@ -247,7 +247,11 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	select {
 	case <-empty:
 	case <-ctx.Done():
-		err = ctx.Err()
+		select {
+		case <-empty: // both at once: nobody had to be ended
+		default:
+			err = ctx.Err()
+		}
 		p.endAll(wire.Fail(wire.KindShuttingDown, "", nil))
 		select {
 		case <-empty:
@@ -290,4 +294,15 @@ func (p *Proxy) putBuffer(b *[]byte) {
 		return
 	}
 	p.buffers.Put(b)
+}
+
+// fit gives the buffer for the next read of a connection that keeps one while
+// it waits, after a read of n bytes into b: large only while reads fill it.
+func (p *Proxy) fit(b *[]byte, n int) *[]byte {
+	large := n == len(*b)
+	if large == (len(*b) == largeBuffer) {
+		return b
+	}
+	p.putBuffer(b)
+	return p.getBuffer(large)
 }

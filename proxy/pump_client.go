@@ -152,6 +152,7 @@ func (c *clientPump) readPortable() error {
 			c.free()
 			return err
 		}
+		c.buf = c.s.p.fit(c.buf, n)
 	}
 }
 
@@ -249,61 +250,57 @@ func (s *session) carry(p []byte) error {
 
 // listenAfter is how long a message waits before its client is listened to; a
 // short wait is not worth a goroutine, and a client that has gone is noticed
-// before its message is sent in any case.
+// before its message is sent in any case. It is also how often a client that
+// has sent more is looked at.
 const listenAfter = 20 * time.Millisecond
+
+// askAgain is how long a pump waits at the most before it asks the gate again
+// unasked. Every change that could let it on wakes it; this bounds what a
+// forgotten one could do.
+const askAgain = time.Second
 
 // wait waits at the gate until it may have opened. errHungUp: its client has
 // gone meanwhile.
 func (s *session) wait(v verdict) error {
-	var listen, limit <-chan time.Time
+	look := time.NewTimer(listenAfter)
+	defer look.Stop()
 	if s.client.sock == nil {
 		s.listen() // nobody can look into it without reading
-	} else {
-		t := time.NewTimer(listenAfter)
-		defer t.Stop()
-		listen = t.C
 	}
+	limit := time.NewTimer(askAgain)
+	defer limit.Stop()
 	if v == waitCancel {
-		t := time.NewTimer(cancelSettle)
-		defer t.Stop()
-		limit = t.C
+		limit.Reset(cancelSettle)
 	}
 	for {
 		var heard <-chan struct{}
-		if s.ahead != nil {
+		if s.ahead != nil && !s.ahead.taken {
 			heard = s.ahead.done
-			if s.ahead.taken {
-				heard = nil
-			}
 		}
 		select {
 		case <-s.wake:
 			return nil
 		case <-s.done:
 			return errEnded
-		case <-limit:
-			s.forgetCancels()
+		case <-limit.C:
+			if v == waitCancel {
+				s.forgetCancels()
+			}
 			return nil
-		case <-listen:
+		case <-look.C:
 			s.listen()
 			if s.client.hungUp() {
 				return errHungUp
 			}
-			if s.ahead.taken {
-				t := time.NewTimer(listenAfter)
-				defer t.Stop()
-				listen = t.C
+			if s.client.sock != nil && s.ahead.taken {
+				look.Reset(listenAfter) // the end may lie behind what was read ahead
 			}
 		case <-heard:
 			if s.ahead.err != nil {
 				return errHungUp
 			}
 			s.ahead.taken = true
-			if s.client.sock != nil {
-				t := time.NewTimer(listenAfter)
-				defer t.Stop()
-				listen = t.C
-			}
+			look.Reset(listenAfter)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (c *serverPump) onReadable(fd uintptr) bool {
 }
 
 func (c *serverPump) portable() error {
-	c.buf = c.s.p.getBuffer(true)
+	c.buf = c.s.p.getBuffer(false)
 	defer c.free()
 	for {
 		n, err := c.s.server.conn.Read(*c.buf)
@@ -100,6 +100,7 @@ func (c *serverPump) portable() error {
 		if err != nil {
 			return err
 		}
+		c.buf = c.s.p.fit(c.buf, n)
 	}
 }
 
@@ -146,11 +147,12 @@ func (s *session) take(p []byte) (out []byte, next after, err error) {
 		}
 	}
 	rest := p[i:]
-	for i < len(p) && err == nil {
-		var n int
-		var step wire.Step
-		if n, step, err = s.fromServer.Next(p[i:]); err != nil {
-			break
+	for i < len(p) {
+		n, step, err := s.fromServer.Next(p[i:])
+		if err != nil {
+			// What came before the malformed message is the client's.
+			s.clientClean = s.clientClean && !s.errorOpen || i > len(p)-len(rest)
+			return append(out, rest[:i-(len(p)-len(rest))]...), next, err
 		}
 		i += n
 		if step.End {
@@ -170,7 +172,7 @@ func (s *session) take(p []byte) (out []byte, next after, err error) {
 	}
 	next.more = next.more || partial
 	s.bytesOut += uint64(len(out))
-	if s.attn != 0 {
+	if s.attn != 0 || s.waiting {
 		s.attend()
 	}
 	return out, next, err
@@ -181,7 +183,7 @@ func (s *session) attend() {
 	if s.attn&attnReset != 0 && s.track.owed == 0 {
 		s.attn &^= attnReset
 	}
-	if s.waiting && (s.track.owed == 0 || s.track.reason != ReasonNone || s.track.closing || s.attn&attnFull != 0 && !s.track.Full()) {
+	if s.waiting && (s.track.owed == 0 || s.track.copying || s.track.reason != ReasonNone || s.track.closing || s.attn&attnFull != 0 && !s.track.Full()) {
 		s.wakeClient()
 	}
 	if s.hold != nil {

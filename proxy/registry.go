@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"mzcanary/internal/armstats"
 	"mzcanary/internal/wire"
 	"mzcanary/router"
 )
@@ -203,6 +204,9 @@ func (r *registry) remove(s *session) {
 	defer s.mu.Unlock()
 	s.leaveHold()
 	s.heldMessageLost()
+	if s.running != nil {
+		s.unitGone(armstats.Broken)
+	}
 	if s.stats != nil {
 		s.stats.Leave(s.unit)
 		s.unit, s.stats = nil, nil

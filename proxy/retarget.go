@@ -70,9 +70,11 @@ func (s *session) reckon(snap *router.Snapshot) {
 	s.judge()
 }
 
-// judge compares have with want.
+// judge compares have with want. Whoever waits at the gate because of what was
+// wanted before asks again.
 func (s *session) judge() {
 	s.attn &^= attnMove
+	s.wakeClient()
 	values, ok := s.have.Values()
 	s.onDeploy = s.fleet != nil && ok && !values.Equal(s.decision.Base)
 	if s.fleet == nil || s.p.cfg.Unsafe.NoRetarget || s.stuckEpoch == s.epoch || s.track.reason != ReasonNone {
@@ -339,5 +341,6 @@ func (s *session) release(why string, next *after) {
 	}
 	s.fleet = nil
 	s.attn &^= attnMove | attnReset
+	s.wakeClient()
 	next.leave = true
 }
