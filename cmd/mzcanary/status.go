@@ -42,7 +42,7 @@ func turningPoint(s admin.Status) string {
 }
 
 func (p *program) printShares(s admin.Status) {
-	fmt.Fprintf(p.out, "%s: wanted %s on the canary, sessions %s, exchanges %s; stable is %s (%s), canary is %s (%s), %d unmanaged\n",
+	fmt.Fprintf(p.out, "%s: wanted %s on the canary, sessions %s, exchanges %s; %s has %s, %s has %s, %d unmanaged\n",
 		s.Deployment, s.Weight, share(s.SessionShare), share(s.ExchangeShare),
 		s.StableIs, count(s.Sessions[0], "session"), s.CanaryIs, count(s.Sessions[1], "session"), s.Unmanaged)
 }
@@ -72,19 +72,12 @@ func (p *program) printStatus(s admin.Status) error {
 	if s.Ready != nil {
 		fmt.Fprintf(p.out, "  readiness: %d/%d hydrated, %d of %d good samples: %s\n", s.Ready.Hydrated, s.Ready.Total, s.Ready.Good, s.Ready.Of, s.Ready.Why)
 	}
-	if s.Judgement != nil {
+	if s.Judgement != nil && (s.Phase == "ramping" || s.Under == "ramping") {
 		fmt.Fprintf(p.out, "  judge: %s. %s\n", s.Judgement.Verdict, s.Judgement.Sentence)
 	}
 	p.printSwap(s)
 	p.printFindings(p.out, s.Findings)
-	for _, list := range []struct {
-		name string
-		who  []string
-	}{{"in the way", whoIs(s.Stragglers)}, {"streaming", whoIs(s.Streaming)}} {
-		for _, line := range list.who {
-			fmt.Fprintf(p.out, "  %s: %s\n", list.name, line)
-		}
-	}
+	p.printInTheWay(s)
 	if s.Stop != nil {
 		fmt.Fprintf(p.out, "  %s since %s, waits for %s: %s\n  next: %s\n", s.Stop.Kind, s.Stop.Since.Local().Format(time.TimeOnly), s.Stop.Owner, s.Stop.Reason, s.Stop.Next)
 		for _, c := range s.Stop.Diff {
@@ -97,6 +90,20 @@ func (p *program) printStatus(s admin.Status) error {
 		}
 	}
 	return nil
+}
+
+// printInTheWay names sessions only where somebody waits for them: everybody who
+// works is in the middle of something at any moment.
+func (p *program) printInTheWay(s admin.Status) {
+	switch {
+	case s.Phase == "promoting", s.Phase == "swapping_back", s.Under == "promoting", s.Under == "swapping_back":
+		for _, line := range whoIs(s.Stragglers) {
+			fmt.Fprintf(p.out, "  in the way: %s\n", line)
+		}
+	}
+	for _, line := range whoIs(s.Streaming) {
+		fmt.Fprintf(p.out, "  streaming: %s\n", line)
+	}
 }
 
 func (p *program) printSwap(s admin.Status) {
