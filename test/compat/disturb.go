@@ -21,14 +21,22 @@ const (
 	holdFor   = 200 * time.Millisecond
 	holdEvery = 900 * time.Millisecond // on average, at random
 	rollEvery = 2500 * time.Millisecond
+	lookEvery = 100 * time.Millisecond
+
+	// A session that sits idle at a boundary this long, and is not where it should
+	// be, has been forgotten. Longer than a hold, in which nobody is moved.
+	forgotten = 700 * time.Millisecond
 )
 
 // disturbance counts what was done to the sessions while a driver worked.
 type disturbance struct {
 	Flips, Holds, Rollbacks int
-	Moves, FailedMoves      int
+	Moves                   int
+	NotMoved                map[string]int // injected units by outcome, other than moves
+	LongestRollback         time.Duration  // until a weight was taken again
 	NoHolds                 bool
 	Troubles                []string // what the API refused or failed to do
+	Sessions                []string // what was wrong with sessions, in the proxy's own words
 }
 
 // disturber flips the weight, takes holds and rolls back until it is stopped.
@@ -37,17 +45,21 @@ type disturber struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu           sync.Mutex
-	did          disturbance
-	done, failed int
+	mu     sync.Mutex
+	did    disturbance
+	before map[string]int
+	seen   map[string]bool // sessions that were complained of
 }
 
 func (p *proxyServer) disturb(ctx context.Context) *disturber {
-	d := &disturber{p: p}
-	d.done, d.failed = p.moves(ctx)
+	d := &disturber{p: p, seen: map[string]bool{}}
+	var err error
+	d.before, err = p.moves(ctx)
+	d.note(err, "read the metrics", nil)
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.wg.Go(func() { d.flips(ctx) })
 	d.wg.Go(func() { d.holds(ctx) })
+	d.wg.Go(func() { d.looks(ctx) })
 	return d
 }
 
@@ -58,9 +70,55 @@ func (d *disturber) stop() disturbance {
 	ctx, cancel := context.WithTimeout(context.Background(), startUp)
 	defer cancel()
 	d.note(d.p.setWeight(ctx, "0%"), "set the weight back", nil)
-	done, failed := d.p.moves(ctx)
-	d.did.Moves, d.did.FailedMoves = done-d.done, failed-d.failed
+	after, err := d.p.moves(ctx)
+	d.note(err, "read the metrics", nil)
+	d.did.NotMoved = map[string]int{}
+	for outcome, n := range after {
+		switch n -= d.before[outcome]; {
+		case outcome == "retargeted":
+			d.did.Moves = n
+		case outcome == "broken": // a client that hung up in the middle; what a client sees of it is an error of its own
+		case n > 0:
+			d.did.NotMoved[outcome] = n
+		}
+	}
 	return d.did
+}
+
+// looks keeps an eye on the sessions: a driver that is relayed perfectly and never
+// moved again sees no error, and yet something is wrong.
+func (d *disturber) looks(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		list, err := d.p.sessions(ctx)
+		d.note(err, "list the sessions", nil)
+		for _, s := range list {
+			switch {
+			case s.Deployment == "":
+			case s.Place == "unknown":
+				d.complain(s, "a session cannot be moved any more: "+s.Why)
+			case !s.Moved && s.Place == "at boundary" && s.Idle > forgotten:
+				d.complain(s, fmt.Sprintf("a session at its boundary was not moved in %s: %s", forgotten, s.Why))
+			}
+		}
+	}
+}
+
+// complain keeps each session's first fault, and each fault once.
+func (d *disturber) complain(s session, what string) {
+	if d.seen[s.ID] || d.seen[what] {
+		return
+	}
+	d.seen[s.ID], d.seen[what] = true, true
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.did.Sessions = append(d.did.Sessions, what)
 }
 
 // flips alternates between nobody and everybody on the new version; now and then
@@ -69,17 +127,29 @@ func (d *disturber) flips(ctx context.Context) {
 	tick := time.NewTicker(flipEvery)
 	defer tick.Stop()
 	rollback := time.Now().Add(rollEvery / 2)
+	var since time.Time // of a rollback that is under way
 	for up := true; ; up = !up {
 		select {
 		case <-ctx.Done():
+			if !since.IsZero() {
+				d.did.LongestRollback = max(d.did.LongestRollback, time.Since(since))
+			}
 			return
 		case <-tick.C:
 		}
 		switch {
 		case up:
-			d.note(d.p.setWeight(ctx, everybody), "set the weight", &d.did.Flips)
+			err := d.p.setWeight(ctx, everybody)
+			d.note(err, "set the weight", &d.did.Flips)
+			if err == nil && !since.IsZero() {
+				d.did.LongestRollback = max(d.did.LongestRollback, time.Since(since))
+				since = time.Time{}
+			}
 		case time.Now().After(rollback):
 			d.note(d.p.rollback(ctx), "roll back", &d.did.Rollbacks)
+			if since.IsZero() {
+				since = time.Now()
+			}
 			rollback = time.Now().Add(rollEvery)
 		default:
 			d.note(d.p.setWeight(ctx, nobody), "set the weight", &d.did.Flips)

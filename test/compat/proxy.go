@@ -189,34 +189,56 @@ func (p *proxyServer) post(ctx context.Context, path string, body any) error {
 	return nil
 }
 
-// moves sums the counters of injected units by outcome.
-func (p *proxyServer) moves(ctx context.Context) (done, failed int) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/metrics", p.observe), nil)
+// moves reads the counters of injected units by outcome.
+func (p *proxyServer) moves(ctx context.Context) (map[string]int, error) {
+	text, err := p.get(ctx, p.observe, "/metrics")
 	if err != nil {
-		return 0, 0
+		return nil, err
 	}
-	res, err := p.http.Do(req)
-	if err != nil {
-		return 0, 0
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, 0
-	}
+	counts := map[string]int{}
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasPrefix(line, "mzcanary_injected_total{") {
 			continue
 		}
-		at := strings.LastIndexByte(line, ' ')
-		n, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64)
-		switch {
-		case err != nil:
-		case strings.Contains(line, `outcome="retargeted"`):
-			done += int(n)
-		default:
-			failed += int(n)
+		_, outcome, _ := strings.Cut(line, `outcome="`)
+		outcome, _, _ = strings.Cut(outcome, `"`)
+		n, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
+		if err != nil {
+			return nil, fmt.Errorf("read the metrics: %w", err)
 		}
+		counts[outcome] += int(n)
 	}
-	return done, failed
+	return counts, nil
+}
+
+// session is what the suite wants to know of one.
+type session struct {
+	ID, Deployment, Reason, Place, Why, User string
+	Moved                                    bool
+	Idle                                     time.Duration
+}
+
+func (p *proxyServer) sessions(ctx context.Context) ([]session, error) {
+	text, err := p.get(ctx, p.admin, "/v1/sessions")
+	if err != nil {
+		return nil, err
+	}
+	var list []session
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("read the sessions: %w", err)
+	}
+	return list, nil
+}
+
+func (p *proxyServer) get(ctx context.Context, port int, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := p.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	return io.ReadAll(res.Body)
 }

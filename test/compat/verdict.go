@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Result is the line every suite program prints.
@@ -77,8 +78,17 @@ func (e *entry) verdict(proxied bool) {
 	for _, t := range e.disturbance.Troubles {
 		add("the disturbance could not be made: %s", t)
 	}
-	if e.disturbance.FailedMoves > 0 {
-		add("%d moves failed", e.disturbance.FailedMoves)
+	for outcome, n := range e.disturbance.NotMoved {
+		add("%d moves ended as %q", n, outcome)
+	}
+	for _, s := range e.disturbance.Sessions {
+		add("%s", s)
+	}
+	if took := e.disturbance.LongestRollback; took > 2*time.Second {
+		add("a rollback took %s", took.Round(10*time.Millisecond))
+	}
+	if e.disturbance.Flips == 0 || e.disturbance.Rollbacks == 0 {
+		add("only %d flips and %d rollbacks", e.disturbance.Flips, e.disturbance.Rollbacks)
 	}
 }
 
