@@ -178,8 +178,11 @@ func seated(t *testing.T, s *site) {
 	t.Helper()
 	s.want(exitDone, []string{"app", "checkout", "127.0.0.1:", "shop", "stable", "canary", "at boundary", "live names of shop"}, "sessions", "--why")
 	list := decode[[]admin.SessionInfo](t, s.want(exitDone, nil, "sessions", "--arm", "canary", "--output", "json"))
-	if len(list) != 1 || list[0].Application != "checkout" || list[0].Fixed == "" || list[0].Exchanges != 1 {
+	if len(list) != 1 || list[0].Application != "checkout" || list[0].Fixed == "" || list[0].Exchanges == 0 {
 		t.Errorf("canary sessions: %+v", list)
+	}
+	if out := s.want(exitDone, nil, "sessions", "--why"); strings.Contains(out, "; \n") {
+		t.Errorf("half a reason: %s", out)
 	}
 	if out := s.want(exitDone, []string{"ID"}, "sessions", "--arm", "stable"); strings.Count(out, "\n") != 2 {
 		t.Errorf("stable sessions: %s", out)

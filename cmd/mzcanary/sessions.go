@@ -40,7 +40,7 @@ func (p *program) sessions() *cobra.Command {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", s.ID, s.User, s.Application, s.Client, orDash(s.Deployment), s.Arm, place,
 					s.Age.Round(time.Millisecond), s.Exchanges, s.Errors)
 				if why {
-					fmt.Fprintf(w, "\t%s; %s\n", s.Reason, s.Why)
+					fmt.Fprintf(w, "\t%s\n", reasons(s))
 				}
 			}
 			return w.Flush()
@@ -49,6 +49,14 @@ func (p *program) sessions() *cobra.Command {
 	cmd.Flags().StringVar(&arm, "arm", "", "only sessions on this `arm`: stable or canary")
 	cmd.Flags().BoolVar(&why, "why", false, "say why each one is where it is")
 	return cmd
+}
+
+// reasons says why a session is managed or not, and why it is not moved, if so.
+func reasons(s admin.SessionInfo) string {
+	if s.Why == "" {
+		return s.Reason
+	}
+	return s.Reason + "; " + s.Why
 }
 
 func orDash(s string) string {

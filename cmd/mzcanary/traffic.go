@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"mzcanary/internal/admin"
@@ -21,15 +23,9 @@ func (p *program) trafficShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := c.Statuses(cmd.Context())
+			shown, err := p.statuses(cmd.Context(), c)
 			if err != nil {
 				return err
-			}
-			shown := all[:0]
-			for _, s := range all {
-				if p.deployment == "" || s.Deployment == p.deployment {
-					shown = append(shown, s)
-				}
 			}
 			if p.output == "json" {
 				return p.json(shown)
@@ -39,6 +35,15 @@ func (p *program) trafficShow() *cobra.Command {
 			}
 			return nil
 		}}
+}
+
+// statuses are those of all deployments, or of the one that was named.
+func (p *program) statuses(ctx context.Context, c *admin.Client) ([]admin.Status, error) {
+	if p.deployment == "" {
+		return c.Statuses(ctx)
+	}
+	s, err := c.Status(ctx, p.deployment)
+	return []admin.Status{s}, err
 }
 
 func (p *program) trafficSet() *cobra.Command {

@@ -101,12 +101,12 @@ func (a *api) wait(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) history(w http.ResponseWriter, r *http.Request) {
 	records, err := a.controller.History(r.Context(), r.PathValue("deployment"))
-	answer(w, records, err)
+	answer(w, list(records), err)
 }
 
 func (a *api) check(w http.ResponseWriter, r *http.Request) {
 	findings, err := a.controller.Check(r.Context(), r.PathValue("deployment"))
-	answer(w, findings, err)
+	answer(w, list(findings), err)
 }
 
 func (a *api) dryRun(w http.ResponseWriter, r *http.Request) {
@@ -147,25 +147,36 @@ func (a *api) verb(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	list := a.sessions.Sessions(q.Get("deployment"))
+	if name := q.Get("deployment"); name != "" {
+		if _, err := a.controller.Status(name); err != nil {
+			answer(w, nil, err)
+			return
+		}
+	}
+	found := a.sessions.Sessions(q.Get("deployment"))
 	if name := q.Get("arm"); name != "" {
 		arm, err := router.ParseArm(name)
 		if err != nil {
 			writeError(w, http.StatusBadRequest, Problem{Exit: exitUsage, Sentence: err.Error()})
 			return
 		}
-		kept := list[:0:0]
-		for _, s := range list {
+		kept := found[:0:0]
+		for _, s := range found {
 			if s.Deployment != "" && s.Arm == arm {
 				kept = append(kept, s)
 			}
 		}
-		list = kept
+		found = kept
 	}
-	if list == nil {
-		list = []proxy.SessionInfo{}
+	writeJSON(w, list(found))
+}
+
+// list makes an empty list of none: callers iterate over what null is not.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
 	}
-	writeJSON(w, list)
+	return l
 }
 
 // read decodes a request strictly: a field that nobody reads is a mistake the

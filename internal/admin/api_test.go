@@ -115,6 +115,9 @@ func TestRefusalsKeepTheirExitCode(t *testing.T) {
 	if !errors.As(err, &r) || r.Exit != deploy.ExitRefused || r.Next != "mzcanary check" {
 		t.Fatalf("got %v", err)
 	}
+	if _, err = c.Sessions(t.Context(), "shoes", ""); !errors.As(err, &r) {
+		t.Fatalf("sessions of a deployment that is not there: got %v", err)
+	}
 	f.err = deploy.ErrUnavailable
 	if _, err = c.Check(t.Context(), "shop"); !errors.As(err, &r) || r.Exit != deploy.ExitConnect {
 		t.Fatalf("unavailable: got %v", err)

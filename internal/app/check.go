@@ -61,6 +61,9 @@ func Check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 		if err != nil {
 			return nil, cannotConnect(cfg, err)
 		}
+		if findings == nil {
+			findings = []deploy.Finding{} // an empty list in JSON, not null
+		}
 		out.Deployments = append(out.Deployments, CheckedDeployment{Name: d.Name, Plan: d.Rollout.Plan.String(), Findings: findings})
 	}
 	return out, nil
