@@ -7,7 +7,10 @@ import "time"
 type Change struct {
 	// At is taken after the change became visible: a statement that starts later
 	// resolves the names as they are here.
-	At       time.Time
+	At time.Time
+	// Since is taken before it: a statement that ended earlier resolved the names
+	// as they were.
+	Since    time.Time
 	Revision uint64
 	// Schemas and Clusters are ids by name.
 	Schemas, Clusters map[string]string
@@ -15,11 +18,11 @@ type Change struct {
 
 // tellChange tells Options.OnChange; catalogMu must be held, so that changes are
 // told in their order.
-func (s *Server) tellChange(c *catalog) {
+func (s *Server) tellChange(c *catalog, since time.Time) {
 	if s.o.OnChange == nil {
 		return
 	}
-	change := Change{At: s.now(), Revision: c.revision, Schemas: map[string]string{}, Clusters: map[string]string{}}
+	change := Change{At: s.now(), Since: since, Revision: c.revision, Schemas: map[string]string{}, Clusters: map[string]string{}}
 	for name, id := range c.clusterNames {
 		change.Clusters[name] = id
 	}

@@ -36,8 +36,9 @@ func (s *Server) publish(d *draft) {
 	d.catalog.published = true
 	d.plans = map[planKey]*planned{}
 	d.memo = map[string][][]sql.Value{}
+	since := s.now()
 	s.catalog.Store(d.catalog)
-	s.tellChange(d.catalog)
+	s.tellChange(d.catalog, since)
 	if len(d.dropped) > 0 {
 		s.endLive(d.dropped)
 		s.forget(d.dropped)
