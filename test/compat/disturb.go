@@ -23,9 +23,9 @@ const (
 	rollEvery = 2500 * time.Millisecond
 	lookEvery = 100 * time.Millisecond
 
-	// A session that sits idle at a boundary this long, and is not where it should
-	// be, has been forgotten. Longer than a hold, in which nobody is moved.
-	forgotten = 700 * time.Millisecond
+	// A session that does nothing this long, and is not moved although the weight
+	// flips all the time, has been forgotten. Longer than several holds in a row.
+	forgotten = 1500 * time.Millisecond
 )
 
 // disturbance counts what was done to the sessions while a driver worked.
@@ -90,6 +90,7 @@ func (d *disturber) stop() disturbance {
 func (d *disturber) looks(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	still := map[string]sighting{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -99,15 +100,26 @@ func (d *disturber) looks(ctx context.Context) {
 		list, err := d.p.sessions(ctx)
 		d.note(err, "list the sessions", nil)
 		for _, s := range list {
+			was, ok := still[s.ID]
+			if !ok || was.moves != s.Retargets || was.exchanges != s.Exchanges || s.Place != "at boundary" {
+				was = sighting{time.Now(), s.Retargets, s.Exchanges}
+				still[s.ID] = was
+			}
 			switch {
 			case s.Deployment == "":
 			case s.Place == "unknown":
 				d.complain(s, "a session cannot be moved any more: "+s.Why)
-			case !s.Moved && s.Place == "at boundary" && s.Idle > forgotten:
+			case time.Since(was.since) > forgotten:
 				d.complain(s, fmt.Sprintf("a session at its boundary was not moved in %s: %s", forgotten, s.Why))
 			}
 		}
 	}
+}
+
+// sighting is since when a session has done nothing and was not moved.
+type sighting struct {
+	since            time.Time
+	moves, exchanges uint64
 }
 
 // complain keeps each session's first fault, and each fault once.

@@ -213,9 +213,8 @@ func (p *proxyServer) moves(ctx context.Context) (map[string]int, error) {
 
 // session is what the suite wants to know of one.
 type session struct {
-	ID, Deployment, Reason, Place, Why, User string
-	Moved                                    bool
-	Idle                                     time.Duration
+	ID, Deployment, Place, Why string
+	Retargets, Exchanges       uint64
 }
 
 func (p *proxyServer) sessions(ctx context.Context) ([]session, error) {
