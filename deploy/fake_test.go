@@ -42,6 +42,7 @@ type world struct {
 	routing    Routing
 	epoch      uint64
 	held       bool
+	lapses     int // holds whose lease runs out before they are pinned
 	stragglers []SessionInfo
 	streaming  []SessionInfo
 	old        []SessionInfo

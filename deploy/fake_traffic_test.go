@@ -127,7 +127,19 @@ type fakeHold struct {
 }
 
 func (h *fakeHold) Generation() uint64 { return 1 }
-func (h *fakeHold) Pin()               {}
+
+// Pin fails once for every lapse the world has in store: the lease ran out and the
+// gates opened by themselves.
+func (h *fakeHold) Pin() bool {
+	pinned := true
+	_ = h.l.peek(func() {
+		if h.l.w.lapses > 0 {
+			h.l.w.lapses--
+			pinned, h.l.w.held = false, false
+		}
+	})
+	return pinned
+}
 
 func (h *fakeHold) Gather(ctx context.Context) HoldReport {
 	var out HoldReport

@@ -177,7 +177,14 @@ func (p *promotion) gatherOnce(ctx context.Context, hold Hold, deadline time.Tim
 // ids, say what happened.
 func (p *promotion) commit(ctx context.Context, tx Prepared, hold Hold, closed, deadline time.Time) SwapEnded {
 	after := context.WithoutCancel(ctx)
-	hold.Pin()
+	if !hold.Pin() {
+		// The lease ran out and the gates are open: whoever passed is not at a
+		// boundary any more.
+		routeErr := p.route(after, p.order.Before)
+		p.release(hold, closed)
+		p.rollback(tx)
+		return p.end(EndNotGathered, errors.Join(errors.New("the lease on the gates ran out before the COMMIT was sent"), routeErr))
+	}
 	began := p.clock()
 	bounded, cancel := context.WithTimeout(after, deadline.Sub(began))
 	outcome, err := tx.Commit(bounded)

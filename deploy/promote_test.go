@@ -282,3 +282,31 @@ func load(t *testing.T, w *world, j *Journal) {
 	}
 	*j = *got
 }
+
+// A hold whose lease ran out protects nobody: no COMMIT is sent, the transaction
+// is rolled back, the canary means the deploy names again, and it is tried anew.
+func TestNoCommitWithoutAPinnedHold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.lapses = 1
+		p := boot(t, w, testPlan(), 0)
+		defer p.stop()
+		p.start()
+		s, _ := p.awaitOver()
+		if s.Phase != PhaseDone || len(s.Swap.History) != 2 || s.Swap.Attempts != 2 {
+			t.Fatalf("ended in %s after %+v", s.Phase, s.Swap)
+		}
+		first := s.Swap.History[0]
+		if first.Outcome != string(EndNotGathered) || !strings.Contains(first.Error, "ran out before the COMMIT") {
+			t.Errorf("the attempt is remembered as %+v", first)
+		}
+		got := w.happened()
+		i := slices.Index(got, "gather")
+		if want := []string{"gather", "route 25% live", "route 25% deploy", "release", "rollback"}; !slices.Equal(got[i:i+len(want)], want) {
+			t.Errorf("happened %v, want %v", got[i:i+len(want)], want)
+		}
+		if n := count(got, "commit"); n != 1 {
+			t.Errorf("%d COMMITs", n)
+		}
+	})
+}

@@ -191,7 +191,11 @@ func (m *machine) notDone(end Ended, err error, diff []Change) {
 		sw.Conflicts++
 		m.backoff(CauseConflict, fmt.Sprintf("%d times somebody else changed the catalog during the swap", sw.Conflicts), sw.Conflicts >= conflictLimit(m.p))
 	case EndNotGathered:
-		m.backoff(CauseStragglers, "sessions did not reach a boundary within "+m.p.Promote.Gather.String()+": "+names(sw.Stragglers), false)
+		why := text(err)
+		if why == "" {
+			why = "sessions did not reach a boundary within " + m.p.Promote.Gather.String() + ": " + names(sw.Stragglers)
+		}
+		m.backoff(CauseStragglers, why, false)
 	}
 }
 

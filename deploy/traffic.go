@@ -89,8 +89,10 @@ type Hold interface {
 	// context ends, and reports either way.
 	Gather(ctx context.Context) HoldReport
 	// Pin keeps the lease from expiring while a COMMIT is out; bounded by the
-	// caller's own max_stall, after which Release must be called.
-	Pin()
+	// caller's own max_stall, after which Release must be called. It reports false
+	// when the lease had run out before: the gates are open, and a COMMIT now would
+	// meet sessions that nobody holds.
+	Pin() bool
 	// Release opens the gates, spread over a few milliseconds, and reports.
 	// Releasing twice is harmless.
 	Release() Stall

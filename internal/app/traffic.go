@@ -112,7 +112,7 @@ func (t *traffic) Evidence(_ context.Context, deployment string) (armstats.Evide
 type hold struct{ h *proxy.Hold }
 
 func (h hold) Generation() uint64 { return h.h.Generation() }
-func (h hold) Pin()               { h.h.Pin() }
+func (h hold) Pin() bool          { return h.h.Pin() }
 
 func (h hold) Gather(ctx context.Context) deploy.HoldReport {
 	r := h.h.Gather(ctx)
