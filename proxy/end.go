@@ -33,6 +33,7 @@ func (s *session) run() {
 		<-serverDone
 	}
 	s.abort(nil)
+	s.loginTimer.Stop()
 	if a := s.ahead; a != nil {
 		<-a.done
 		s.p.putBuffer(a.buf)

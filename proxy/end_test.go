@@ -319,4 +319,3 @@ func TestAnswersBehindTerminateAreRelayed(t *testing.T) {
 		}
 	})
 }
-

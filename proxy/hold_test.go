@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"mzcanary/proxy"
+	"mzcanary/router"
 )
 
 func cancelled() context.Context {
@@ -289,5 +290,48 @@ func TestHoldOfAPipeliner(t *testing.T) {
 		r.waits()
 		h.Release()
 		s.expect(`Q "SELECT 3"`, `Q "SELECT 4"`)
+	})
+}
+
+// TestStreamsKeepTheirVersion: a stream that began on the version that a swap
+// replaced reads the old one until it ends; one that began on the canary reads
+// what is production now.
+func TestStreamsKeepTheirVersion(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		stream := func(c *player, s *scripted) {
+			c.send(query("SUBSCRIBE answer"))
+			s.expect(`Q "SUBSCRIBE answer"`)
+			s.send(&pgproto3.DataRow{Values: [][]byte{[]byte("1")}})
+			c.expect(`D "1"`)
+		}
+		stable, ss := r.login("user", "a")
+		stream(stable, ss)
+		r.toCanary()
+		canary, cs := r.begin("user", "b")
+		cs.accept()
+		cs.expect(moveToCanary)
+		cs.moved("prod_deploy")
+		canary.awaitReady()
+		stream(canary, cs)
+		h := r.hold(time.Minute)
+		if report := h.Gather(r.t.Context()); !report.Complete() || len(report.Streaming) != 2 {
+			r.t.Fatalf("report %+v", report)
+		}
+		r.route(func(d *router.Deployment) { d.Canary = router.CanaryLive })
+		r.route(func(d *router.Deployment) { d.Swaps++; d.Canary, d.Weight = router.CanaryClosed, 0 })
+		h.Release()
+		v := r.p.Survey(shop)
+		if len(v.Old) != 1 || v.Old[0].User != "a" || v.Wanted != [2]int{2, 0} || v.Sessions != [2]int{1, 1} {
+			r.t.Errorf("survey %+v", v)
+		}
+		if n := r.p.End(shop, proxy.Which{Old: true, Streams: true}, "It read the old version."); n != 1 {
+			r.t.Errorf("ended %d", n)
+		}
+		stable.expect("E FATAL 57P01")
+		// The canary's stream follows at its next boundary.
+		cs.send(complete("SUBSCRIBE"), ready('I'))
+		canary.expect(`C "SUBSCRIBE"`, "Z I")
+		canary.send(query("SELECT 1"))
+		cs.expect(moveToStable)
 	})
 }

@@ -14,40 +14,46 @@ import (
 // serveConn is the whole life of an accepted connection.
 func (p *Proxy) serveConn(conn net.Conn) {
 	defer p.reg.disconnected()
-	stop := context.AfterFunc(p.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
 	p.keepAlive(conn)
+	if s := p.startUp(conn); s != nil {
+		s.run()
+	}
+}
+
+// startUp brings a connection to where its login begins, within the start-up
+// deadline, and returns nil when it ended before. What is only needed for that
+// is not kept for the session's life.
+func (p *Proxy) startUp(conn net.Conn) *session {
 	deadline := time.Now().Add(p.cfg.Limits.Startup)
 	conn.SetDeadline(deadline)
 	ctx, done := context.WithDeadline(p.ctx, deadline)
 	defer done()
+	stop := context.AfterFunc(p.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 
 	o := opener{p: p, base: conn, conn: conn}
 	startup, err := o.open(ctx)
 	if err != nil {
 		o.refuse(err)
-		return
+		return nil
 	}
 	if startup == nil { // a CancelRequest, done with
 		conn.Close()
-		return
+		return nil
 	}
 	s, err := p.connect(ctx, newLink(o.conn, conn), startup)
 	if err != nil {
 		o.refuse(err)
-		return
+		return nil
 	}
-	done()
-	stop()
 	conn.SetDeadline(time.Time{})
-	if p.ctx.Err() != nil {
-		s.abort(nil)
+	if !stop() || p.ctx.Err() != nil {
+		s.abort(nil) // the proxy has ended meanwhile
 	}
 	s.loginTimer = time.AfterFunc(time.Until(deadline), func() {
 		s.endWith(wire.Fail(wire.KindStartupDeadline, "", nil))
 	})
-	s.run()
-	s.loginTimer.Stop()
+	return s
 }
 
 // connect admits a session and brings both legs to where the login begins.
