@@ -252,11 +252,12 @@ func TestStartWait(t *testing.T) {
 	}
 }
 
-// keepAsking keeps sessions on both arms busy until the test ends.
+// keepAsking keeps sessions on both arms busy until the test ends: so many that
+// at 50 % no arm stays empty.
 func keepAsking(t *testing.T, s *site) {
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
-	done := make(chan struct{}, 8)
+	done := make(chan struct{}, 20)
 	for range cap(done) {
 		conn := s.connect(managed)
 		go func() {

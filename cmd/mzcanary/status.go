@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,11 +115,23 @@ func (p *program) printSwap(s admin.Status) {
 			fmt.Fprintf(p.out, "; stall p50 %s p99 %s max %s", ms(r.Stall.P50), ms(r.Stall.P99), ms(r.Stall.Max))
 		}
 		fmt.Fprintln(p.out)
+		if len(s.Swap.Foreign) > 0 {
+			fmt.Fprintf(p.out, "  not through this proxy at the last attempt, so not held: %s\n", foreign(s.Swap.Foreign))
+		}
 	}
 	if a := s.After; a != nil {
 		fmt.Fprintf(p.out, "  after the swap: window %s of %s, drained %s of %s, %s still on the old version, %d of %d dropped\n",
 			a.Observed.Round(time.Second), a.Of, a.Drained.Round(time.Second), a.DrainFor, count(len(a.Old), "session"), a.Dropped, len(a.Drops))
 	}
+}
+
+// foreign says who no hold protected at the last attempt, role by role.
+func foreign(byRole map[string]int) string {
+	var parts []string
+	for _, role := range slices.Sorted(maps.Keys(byRole)) {
+		parts = append(parts, fmt.Sprintf("%s (%d)", role, byRole[role]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func ms(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }

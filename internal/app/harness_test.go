@@ -59,7 +59,12 @@ shutdown: {drain: 100ms}
 // configure is settings for a server, with changes as --set takes them.
 func configure(t *testing.T, server string, set ...string) *config.Config {
 	t.Helper()
-	return configureText(t, fmt.Sprintf(settings, server, filepath.Join(t.TempDir(), "state")), set...)
+	return configureText(t, settingsFor(t, server), set...)
+}
+
+func settingsFor(t *testing.T, server string) string {
+	t.Helper()
+	return fmt.Sprintf(settings, server, filepath.Join(t.TempDir(), "state"))
 }
 
 func configureText(t *testing.T, text string, set ...string) *config.Config {

@@ -283,8 +283,8 @@ func TestServerRestarts(t *testing.T) {
 		t.Errorf("told %v", err)
 	}
 	again := connect(t, dsn(p.Proxy, onProd))
-	if v := mustVersion(t, again); v == "" {
-		t.Errorf("version %q", v)
+	if v := mustVersion(t, again); v != "new" {
+		t.Errorf("version %q; the weight has not changed", v)
 	}
 	code, _ := p.get("/readyz")
 	if code != 200 {

@@ -125,8 +125,7 @@ func TestPostgresWeightMovesLiveSessions(t *testing.T) {
 		}
 	}
 
-	p.weigh(0)
-	p.await("back on production", func(s admin.Status) bool { return s.Phase == deploy.PhaseRolledBack && s.Sessions[1] == 0 })
+	p.close()
 	if on := onNew(t, conns); len(on) != 0 {
 		t.Errorf("%d sessions stayed on the new version at 0%%", len(on))
 	}
@@ -138,6 +137,15 @@ func TestPostgresWeightMovesLiveSessions(t *testing.T) {
 	for _, outcome := range []string{"refused", "missing", "broken"} {
 		m.want(t, "mzcanary_retargets_total", 0, "outcome="+outcome)
 	}
+}
+
+// close takes the canary away again; the next test begins without marks.
+func (p *program) close() {
+	p.t.Helper()
+	p.weigh(0)
+	p.await("back on production", func(s admin.Status) bool {
+		return s.Phase == deploy.PhaseRolledBack && s.Sessions[1] == 0 && !s.Marked
+	})
 }
 
 // settled waits until every session is where it should be.
@@ -280,6 +288,7 @@ func TestPostgresPgbench(t *testing.T) {
 	for _, class := range []string{"server", "arm", "other", "connect", "lost"} {
 		m.want(t, "mzcanary_exchanges_total", 0, "class="+class)
 	}
+	p.close()
 }
 
 func closed(c <-chan struct{}) bool {
