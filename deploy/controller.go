@@ -103,7 +103,7 @@ func (c *Controller) Check(ctx context.Context, deployment string) ([]Finding, e
 	if err != nil {
 		return nil, err
 	}
-	findings, err := c.opts.Warehouse.Preflight(ctx, r.cfg.Spec, r.rollout())
+	findings, err := r.looker().findings(ctx, r.cfg.Spec, r.rollout())
 	if err != nil {
 		return nil, unavailable("preflight of "+deployment, err)
 	}

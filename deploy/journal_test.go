@@ -113,10 +113,11 @@ func TestPairsMustNotChangeUnderARollout(t *testing.T) {
 func TestRollbackWhileASwapWaitsForTheJournal(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.fullAfter = "foreign" // read right before an attempt is journaled
 		p := boot(t, w, testPlan(), 0)
 		defer p.stop()
 		p.start()
+		p.await("25%", func(s Status) bool { return s.Weight == 2500 })
+		w.with(func() { w.fullAfter = "foreign" }) // read right before an attempt is journaled
 		p.await("an attempt", func(s Status) bool { return s.Swap != nil && s.Swap.Tries == 1 })
 		p.do(VerbRollback)
 		synctest.Wait()

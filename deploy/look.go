@@ -90,7 +90,7 @@ func (l looker) preflight(ctx context.Context, spec Spec, s State) Preflighted {
 	ctx, cancel := context.WithTimeout(ctx, 2*readTimeout)
 	defer cancel()
 	out := Preflighted{}
-	out.Findings, out.Err = l.w.Preflight(ctx, spec, s.Rollout)
+	out.Findings, out.Err = l.findings(ctx, spec, s.Rollout)
 	if out.Err == nil {
 		out.Refs, out.Server, out.Err = l.read(ctx, s)
 	}

@@ -17,7 +17,7 @@ type check struct {
 }
 
 // checks of a server of this kind, in the order in which they are printed. P19 is not
-// among them: it needs the proxy's own backends, and comes from ForeignFindings.
+// among them: it needs the proxy's own backends, which the controller knows.
 func (d dialect) checks() []check {
 	all := []check{
 		{"P01", (*snapshot).missingNames},
@@ -131,10 +131,4 @@ func (s *snapshot) paired(kind deploy.Kind, live, deployed string) bool {
 	a, okA := s.ids[nameKey{kind, live}]
 	b, okB := s.ids[nameKey{kind, deployed}]
 	return okA && okB && a != b
-}
-
-// ForeignFindings is P19: sessions by role that no hold protects, because they did
-// not come through this proxy. It takes what Foreign returned.
-func ForeignFindings(foreign map[string]int) []deploy.Finding {
-	return foreignFindings(foreign)
 }

@@ -222,15 +222,3 @@ func (s *snapshot) roleDefaults() []deploy.Finding {
 	}
 	return found
 }
-
-func foreignFindings(foreign map[string]int) []deploy.Finding {
-	var found []deploy.Finding
-	for _, role := range slices.Sorted(maps.Keys(foreign)) {
-		found = append(found, deploy.Finding{
-			Code: "P19", Severity: deploy.Warn,
-			Object:   "role " + role,
-			Sentence: fmt.Sprintf("%d sessions did not come through this proxy: no hold protects them, and those on deploy names go back to the old version at the swap.", foreign[role]),
-		})
-	}
-	return found
-}

@@ -270,16 +270,6 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-func TestForeignFindings(t *testing.T) {
-	found := ForeignFindings(map[string]int{"bi": 3, "app": 1})
-	if got, want := shown(found), []string{"P19 warn role app", "P19 warn role bi"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if !strings.Contains(found[1].Sentence, "3 sessions") || ForeignFindings(nil) != nil {
-		t.Errorf("%+v", found)
-	}
-}
-
 func TestDependents(t *testing.T) {
 	s := shop()
 	s.add("daily", "view", "s4", "")
