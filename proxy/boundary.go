@@ -126,6 +126,8 @@ type Tracker struct {
 	copying  bool // between CopyInResponse and the end of that COPY
 	copyDone bool // the client ended it (CopyDone or CopyFail sent)
 	swallow  int  // Syncs sent inside it: the server ignored them
+	begun    bool // its first CopyData was sent
+	early    int  // of swallow, those sent before that: read once any data was
 	extra    int  // ReadyForQuery that may come besides the owed ones
 
 	owed   int

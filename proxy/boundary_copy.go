@@ -16,7 +16,7 @@ func (t *Tracker) copyBegins() {
 		return
 	}
 	t.answered = true
-	t.copying, t.copyDone, t.swallow = true, false, 0
+	t.copying, t.copyDone, t.swallow, t.begun, t.early = true, false, 0, false, 0
 	if u.ext == 1 && t.curOn {
 		switch t.cur.end {
 		case endSync: // the Sync behind the Execute: ignored
@@ -25,6 +25,7 @@ func (t *Tracker) copyBegins() {
 			t.cur.end = endJoined
 		case endCopyData:
 			t.cur.end = endJoined
+			t.copyData()
 		case endCopyEnd:
 			t.cur.end = endJoined
 			t.copyDone = true
@@ -48,6 +49,7 @@ func (t *Tracker) copyConsumes() {
 		switch u.end {
 		case endCopyData:
 			t.ring.drop()
+			t.copyData()
 		case endCopyEnd:
 			t.copyDone = true
 			t.ring.pop()
@@ -81,7 +83,9 @@ func (t *Tracker) syncBehind() bool {
 // clientInCopy takes a message that the server reads inside COPY.
 func (t *Tracker) clientInCopy(m ClientMessage) {
 	switch m.Type {
-	case 'd', 'H':
+	case 'd':
+		t.copyData()
+	case 'H':
 	case 'c', 'f':
 		t.copyDone = true
 	case 'S':
@@ -99,19 +103,35 @@ func (t *Tracker) clientInCopy(m ClientMessage) {
 	}
 }
 
-// copyFails takes an ErrorResponse inside COPY. Whether the Syncs sent inside
-// it were read before the error is not known, unless the error answers a
-// CopyFail or the server reads everything first: if not, each ends the
-// server's discarding and brings a ReadyForQuery of its own.
-func (t *Tracker) copyFails(inExtended bool, m ServerMessage) {
-	certain := t.copyDone && (m.CopyFail || t.traits.CopyReadsAll)
-	if t.swallow > 0 && !certain {
-		if !inExtended || t.swallow > 1 || t.statementBehind() {
-			t.Fail(ReasonCopyFailed)
-		}
-		t.extra = t.swallow
+// copyData notes which Syncs the server has read when it has read any data.
+func (t *Tracker) copyData() {
+	if !t.begun {
+		t.begun, t.early = true, t.swallow
 	}
+}
+
+// copyFails takes an ErrorResponse inside COPY. A Sync sent inside it that the
+// server had read before the error was ignored; one that it reads afterwards
+// ends its discarding and brings a ReadyForQuery of its own. Which it was is
+// known of all of them when the error answers a CopyFail or the server reads
+// everything first, and of those before the first CopyData when the error says
+// that data had been read.
+func (t *Tracker) copyFails(inExtended bool, m ServerMessage) {
 	t.copying = false
+	unsure := t.swallow
+	switch {
+	case t.copyDone && (m.CopyFail || t.traits.CopyReadsAll):
+		return
+	case m.CopyRead && t.begun:
+		unsure -= t.early
+	}
+	if unsure == 0 {
+		return
+	}
+	if !inExtended || unsure > 1 || t.statementBehind() {
+		t.Fail(ReasonCopyFailed)
+	}
+	t.extra = unsure
 }
 
 // statementBehind tells whether a statement is in flight behind the current

@@ -39,6 +39,7 @@ type ServerMessage struct {
 	Tag       Tag  // CommandComplete
 	Fatal     bool // ErrorResponse: the server ends the session
 	CopyFail  bool // ErrorResponse: the answer to a CopyFail
+	CopyRead  bool // ErrorResponse: COPY data had been read before it
 	Subscribe bool // NoticeResponse: the one that a SUBSCRIBE begins with
 }
 
@@ -55,6 +56,7 @@ func ReadServer(step wire.Step) ServerMessage {
 		f := wire.ParseFields(step.Body)
 		m.Fatal = f.Fatal()
 		m.CopyFail = string(f.Code) == "57014" && bytes.HasPrefix(f.Message, copyFailed)
+		m.CopyRead = readsCopy(f.Context)
 	case 'N':
 		f := wire.ParseFields(step.Body)
 		m.Subscribe = string(f.Code) == "01000" && string(f.Severity) == "NOTICE"
@@ -66,7 +68,32 @@ var (
 	zero       = []byte{0}
 	fetch      = []byte("FETCH")
 	copyFailed = []byte("COPY from stdin failed")
+	copyWord   = []byte("COPY ")
+	copyLine   = []byte(", line ")
 )
+
+// readsCopy tells whether the context of an error is a line of COPY data that
+// was read at least in part: "COPY t, line 7", "COPY t, line 1, column a" or
+// "COPY t, line 1: …". Line 1 alone may stand for the wait for its first byte.
+// Words of another language tell nothing.
+func readsCopy(context []byte) bool {
+	if i := bytes.LastIndexByte(context, '\n'); i >= 0 {
+		context = context[i+1:] // the outermost place: the COPY itself
+	}
+	at := bytes.Index(context, copyLine)
+	if at < 0 || !bytes.HasPrefix(context, copyWord) {
+		return false
+	}
+	number := context[at+len(copyLine):]
+	n := 0
+	for n < len(number) && number[n] >= '0' && number[n] <= '9' {
+		n++
+	}
+	if rest := number[n:]; len(rest) > 0 {
+		return n > 0 && (rest[0] == ':' || rest[0] == ',')
+	}
+	return n > 1 || n == 1 && number[0] > '1'
+}
 
 func isFetch(text []byte) bool { return bytes.EqualFold(wire.Keyword(text), fetch) }
 

@@ -11,7 +11,7 @@ import (
 //	         and >P:fetch begin with FETCH, >P:named has a named statement
 //	<1 <D …  the server sends one; <Z <ZT <ZE with their status, <C:BEGIN with
 //	         a tag ('_' for a space), <E! is FATAL, <E:copyfail answers a
-//	         CopyFail, <N! is the notice of a SUBSCRIBE
+//	         CopyFail, <E:data names a line of COPY data, <N! is the notice of a SUBSCRIBE
 //	=phase   what the tracker must say now; =!reason for untrackable
 //	owed:2   how many ReadyForQuery must be owed now
 func play(t *testing.T, traits Traits, script string) *Tracker {
@@ -67,7 +67,7 @@ func scriptServer(word string) ServerMessage {
 			m.Tag = ReadTag([]byte(strings.ReplaceAll(tag, "_", " ")))
 		}
 	case 'E':
-		m.Fatal, m.CopyFail = rest == "!", rest == ":copyfail"
+		m.Fatal, m.CopyFail, m.CopyRead = rest == "!", rest == ":copyfail", rest == ":data"
 	case 'N':
 		m.Subscribe = rest == "!"
 	}
@@ -179,6 +179,16 @@ func TestM7CopyInExtended(t *testing.T) {
 		"both count, late":            ">P >B >E >S <1 <2 <G <E >c >S <Z =busy >Q =busy <Z =busy <C <Z =boundary",
 		"error without early sync":    ">P >B >E >H <1 <2 <G >d <E =busy >d >c =busy >S <Z =boundary",
 		"goes on while not settled":   ">P >B >E >S <1 <2 <G >d <E >P =!copy_failed_with_sync_in_flight",
+		"given up, and on at once":    ">B >E >S <2 <G >d >f >S >P >D >S <E:copyfail owed:2 <Z owed:1 <1 <t <n <Z =boundary",
+		"data refused":                ">P >B >E >S <1 <2 <G >d >c >S <E:data owed:1 <Z =boundary",
+		"data refused early":          ">P >B >E >S <1 <2 <G >d <E:data >d >c >S <Z =boundary",
+		"data refused, and on":        ">B >E >S <2 <G >d >d <E:data >f >S >P >B >E >S owed:2 <Z <1 <2 <C <Z =boundary",
+		"data refused, on before":     ">B >E >S <2 <G >d >c >S >Q >B >E >S <E:data owed:3 <Z <C <Z <2 <C <Z =boundary",
+		"data refused, sync within":   ">B >E >S <2 <G >d >S >d >c >S <E:data =busy <Z =busy >Q <C <Z =boundary",
+		"sync within was read after":  ">B >E >S <2 <G >d >S >d >c >S <E:data =busy <Z =busy <Z =boundary",
+		"data before the sync":        ">B >E >d >S <2 <G >c >S <E:data =busy <Z =busy <Z =boundary",
+		"data on its way":             ">B >E >S >d >c >S <2 <G <E:data owed:1 <Z =boundary",
+		"refused without the data":    ">B >E >S <2 <G >d >c >S >Q <E =!copy_failed_with_sync_in_flight",
 		"parse behind the execute":    ">P >B >E >P >S <1 <2 <G =!message_inside_copy",
 		"several copies in one batch": ">P >B >E >d >c >B >E >d >c >S <1 <2 <G <C <2 <G <C <Z =boundary",
 	})

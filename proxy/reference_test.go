@@ -53,6 +53,7 @@ const (
 	accept choice = iota
 	refuse
 	refuseLate // answers CopyInResponse and fails before it reads any data
+	interrupt  // inside COPY: fails for another reason than the data, and does not tell whether it read any
 )
 
 // refTraits are the three kinds of server.
@@ -67,6 +68,7 @@ type refServer struct {
 	skip   bool // discards until Sync
 	open   bool // inside a batch without its Sync
 	copy   byte // 0, 'Q' or 'E': inside COPY of that protocol
+	read1  bool // inside COPY: data has been read
 	status byte
 	dead   bool
 }
@@ -78,7 +80,7 @@ func (s *refServer) choices(m said) []choice {
 		return []choice{accept}
 	case s.copy != 0:
 		if m.Type == 'd' && !s.traits.CopyReadsAll || m.Type == 'c' {
-			return []choice{accept, refuse}
+			return []choice{accept, refuse, interrupt}
 		}
 		return []choice{accept}
 	}
@@ -204,7 +206,7 @@ func (s *refServer) copyError(byClient bool) []ServerMessage {
 	e := s.error()
 	e.CopyFail = byClient
 	simple := s.copy == 'Q'
-	s.copy = 0
+	s.copy, s.read1 = 0, false
 	if simple {
 		return []ServerMessage{e, s.ready()}
 	}
@@ -212,21 +214,35 @@ func (s *refServer) copyError(byClient bool) []ServerMessage {
 	return []ServerMessage{e}
 }
 
+// copyData makes the error one that names a line of the data.
+func (s *refServer) copyData(answer []ServerMessage) []ServerMessage {
+	answer[0].CopyRead = true
+	return answer
+}
+
 func (s *refServer) readCopy(m said, c choice) []ServerMessage {
 	switch m.Type {
 	case 'd':
-		if c == refuse {
+		if c == interrupt { // before it is read
 			return s.copyError(false)
+		}
+		s.read1 = true
+		if c == refuse {
+			return s.copyData(s.copyError(false))
 		}
 	case 'S', 'H':
 	case 'f':
 		return s.copyError(true)
 	case 'c':
-		if c == refuse {
+		read := s.read1
+		switch {
+		case c == interrupt, c == refuse && !read:
 			return s.copyError(false)
+		case c == refuse:
+			return s.copyData(s.copyError(false))
 		}
 		simple := s.copy == 'Q'
-		s.copy = 0
+		s.copy, s.read1 = 0, false
 		if simple {
 			return append(answers('C'), s.ready())
 		}
@@ -370,9 +386,9 @@ func (w *world) fault() string {
 // key holds all that decides what can happen from here on.
 func (w *world) key(left int) string {
 	t, s := w.tracker, w.server
-	b := []byte{byte(left), t.status, byte(t.reason), byte(t.owed), byte(t.swallow), byte(t.extra), s.copy, s.status}
-	for _, on := range []bool{t.curOn, t.answered, t.proof, t.skip, t.closing, t.describedOnly, t.copying, t.copyDone,
-		t.txn.begun, t.txn.fetched, t.txn.other, s.skip, s.open, s.dead} {
+	b := []byte{byte(left), t.status, byte(t.reason), byte(t.owed), byte(t.swallow), byte(t.early), byte(t.extra), s.copy, s.status}
+	for _, on := range []bool{t.curOn, t.answered, t.proof, t.skip, t.closing, t.describedOnly, t.copying, t.copyDone, t.begun,
+		t.txn.begun, t.txn.fetched, t.txn.other, s.skip, s.open, s.dead, s.read1} {
 		if on {
 			b = append(b, 1)
 		} else {

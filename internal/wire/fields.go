@@ -13,6 +13,7 @@ type Fields struct {
 	Severity []byte // not localised where the server says so (field V)
 	Code     []byte // SQLSTATE; nil when the server sent none
 	Message  []byte // perhaps cut
+	Context  []byte // field W: where it happened, the outermost place last; perhaps cut
 }
 
 // ParseFields reads the body of an ErrorResponse or NoticeResponse. It takes
@@ -36,6 +37,8 @@ func ParseFields(body []byte) Fields {
 			f.Code = text
 		case 'M':
 			f.Message = text
+		case 'W':
+			f.Context = text
 		}
 		body = rest
 	}
