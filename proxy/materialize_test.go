@@ -126,6 +126,14 @@ func TestSwapIsInvisible(t *testing.T) {
 	if report := hold.Gather(ctx); !report.Complete() || report.Held != 12 {
 		t.Fatalf("gathered %+v", report)
 	}
+	eventually(t, "somebody waits", func() bool {
+		for _, i := range s.p.Sessions(shop) {
+			if i.Why == "its message waits at the closed gate" {
+				return true
+			}
+		}
+		return false
+	})
 	s.route(func(d *router.Deployment) { d.Canary = router.CanaryLive })
 	if !hold.Pin() {
 		t.Fatal("the lease ran out")
