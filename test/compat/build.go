@@ -125,6 +125,9 @@ func (b *builder) buildJava(ctx context.Context) error {
 	if err := copyTree(src, dir); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(filepath.Join(dir, "target", "lib")); err != nil { // packages of earlier pins
+		return err
+	}
 	return b.command(ctx, dir, "mvn", "-q", "-B", "package")
 }
 

@@ -95,10 +95,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // judgeAll starts the servers, runs every chosen suite both ways and stops them.
 func judgeAll(ctx context.Context, o options, root string, chosen []suite, stdout, stderr io.Writer) (rep *report, err error) {
 	began := time.Now()
-	digest, err := codeDigest(ctx, root)
-	if err != nil {
-		return nil, err
-	}
 	work, done, err := workDir(o.work)
 	if err != nil {
 		return nil, err
@@ -114,6 +110,10 @@ func judgeAll(ctx context.Context, o options, root string, chosen []suite, stdou
 		return nil, err
 	}
 	if err := b.prepare(ctx, chosen); err != nil {
+		return nil, err
+	}
+	digest, err := codeDigest(ctx, root) // right before the program is built from it
+	if err != nil {
 		return nil, err
 	}
 	rep = &report{digest: digest, upstream: pg.version, seconds: o.seconds}

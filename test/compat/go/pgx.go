@@ -84,7 +84,7 @@ func pgxChecks() []check[*px] {
 	return []check[*px]{
 		{"sign in with trust, password, md5, scram", (*px).signIn},
 		{"wrong password", (*px).wrongPassword},
-		{"TLS, 1 MB rows", (*px).tls},
+		{"TLS, reads and 1 MB rows", (*px).tls},
 		{"read", (*px).read},
 		{"read after idling", (*px).readAfterIdling},
 		{"200 rows", (*px).rows},
@@ -157,6 +157,14 @@ func (s *px) tls(ctx context.Context, t *tally) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	for id := range 6 {
+		v, err := version(ctx, conn, id+1)
+		if err != nil {
+			return err
+		}
+		t.exchange(v)
+		nap()
+	}
 	return bigRows(ctx, conn, t)
 }
 

@@ -54,7 +54,7 @@ func pqChecks() []check[*pqSession] {
 	return []check[*pqSession]{
 		{"sign in with trust, password, md5, scram", (*pqSession).signIn},
 		{"wrong password", (*pqSession).wrongPassword},
-		{"TLS, 1 MB rows", (*pqSession).tls},
+		{"TLS, reads and 1 MB rows", (*pqSession).tls},
 		{"unprepared read", (*pqSession).unprepared},
 		{"read with parameters", (*pqSession).read},
 		{"200 rows", (*pqSession).rows},
@@ -145,7 +145,17 @@ func (s *pqSession) wrongPassword(ctx context.Context, _ *tally) error {
 }
 
 func (s *pqSession) tls(ctx context.Context, t *tally) error {
-	return s.opened(ctx, s.env.user, "sslmode=require", func(db *sql.DB) error { return pqBig(ctx, db, t) })
+	return s.opened(ctx, s.env.user, "sslmode=require", func(db *sql.DB) error {
+		for id := range 6 {
+			v, err := pqVersion(ctx, db, id+1)
+			if err != nil {
+				return err
+			}
+			t.exchange(v)
+			nap()
+		}
+		return pqBig(ctx, db, t)
+	})
 }
 
 func (s *pqSession) unprepared(ctx context.Context, t *tally) error {

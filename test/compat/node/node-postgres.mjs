@@ -50,7 +50,7 @@ const checks = [
     for (const user of roles) t.exchange(await withClient({ user }, (c) => one(c, 1)))
   }],
   ['wrong password', async () => wants('28P01', connect({ password: 'wrong' }))],
-  ['TLS, 1 MB rows', async (_, t) => withClient({ ssl: { rejectUnauthorized: false } }, (c) => big(c, t))],
+  ['TLS, reads and 1 MB rows', async (_, t) => withClient({ ssl: { rejectUnauthorized: false } }, (c) => read(c, t).then(() => big(c, t)))],
   ['read', read],
   ['read after idling', async (c, t) => { await sleep(120); await read(c, t) }],
   ['unprepared read', async (c, t) => {

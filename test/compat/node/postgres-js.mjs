@@ -47,7 +47,7 @@ const checks = [
     for (const username of roles) t.exchange(await withSql({ username }, (sql) => one(sql, 1)))
   }],
   ['wrong password', async () => withSql({ password: 'wrong' }, (sql) => wants('28P01', sql`SELECT 1`))],
-  ['TLS, 1 MB rows', async (_, t) => withSql({ ssl: { rejectUnauthorized: false } }, (sql) => big(sql, t))],
+  ['TLS, reads and 1 MB rows', async (_, t) => withSql({ ssl: { rejectUnauthorized: false } }, (sql) => read(sql, t).then(() => big(sql, t)))],
   ['read', read],
   ['read after idling', async (sql, t) => { await sleep(120); await read(sql, t) }],
   ['simple protocol', async (sql, t) => {

@@ -32,6 +32,7 @@ async def wrong_password(conn, t):
 
 async def tls(conn, t):
     c = await connect(ssl="require")
+    await read(c, t)
     await big(c, t)
     await c.close()
 
@@ -244,7 +245,7 @@ async def pool(conn, t):
 
 
 CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, 1 MB rows", tls), ("read", read),
+    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls), ("read", read),
     ("first use of statements (Flush without Sync)", fresh), ("statement cache off", uncached), ("several statements in one query", simple), ("200 rows", rows),
     ("types and NULLs, binary", types), ("type introspection", introspection), ("prepared statement", prepared), ("transaction", transaction),
     ("savepoint after an error", savepoint), ("error and recovery", recovery), ("failed transaction", failed_transaction), ("1 MB rows", big),

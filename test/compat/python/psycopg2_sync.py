@@ -44,6 +44,7 @@ def wrong_password(conn, t):
 
 def tls(conn, t):
     c = connect(sslmode="require")
+    read(c, t)
     big(c, t)
     c.close()
 
@@ -250,7 +251,7 @@ def pool(conn, t):
 
 
 CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, 1 MB rows", tls), ("read", read), ("200 rows", rows),
+    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls), ("read", read), ("200 rows", rows),
     ("types and NULLs", types), ("prepared statement by SQL", prepared), ("transaction", transaction), ("failed transaction and savepoint", failed),
     ("error and recovery", recovery), ("several statements in one query", several), ("1 MB rows", big), ("COPY out", copy_out), ("COPY in", copy_in),
     ("COPY in refused by the server", copy_in_bad), ("named cursor", named_cursor), ("execute_values", values), ("cancel", cancel), ("notices", notices),

@@ -39,6 +39,7 @@ async def sizes_by_tls(conn, t):
             body, v = await (await c.execute("SELECT repeat('x', %s), version FROM items WHERE id = 1", [size])).fetchone()
             assert len(body) == size
             t.exchange(v)
+        await read(c, t)
         await big(c, t)
 
 
@@ -202,7 +203,7 @@ async def pool(conn, t):
 
 
 CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, result sizes around 8, 16 and 80 KiB, 1 MB", sizes_by_tls),
+    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, result sizes around 8, 16 and 80 KiB, reads, 1 MB", sizes_by_tls),
     ("read, prepared and not", read), ("200 rows", rows), ("rows streamed one by one", streamed), ("transaction", transaction),
     ("savepoint after an error", savepoint), ("error and recovery", recovery), ("1 MB rows", big), ("COPY out", copy_out), ("COPY in", copy_in),
     ("COPY in refused by the server", copy_in_bad), ("server-side cursor", server_cursor), ("pipeline with several Syncs", pipeline),

@@ -35,6 +35,7 @@ def wrong_password(conn, t):
 
 def tls(conn, t):
     with connect(sslmode="require") as c:
+        prepared(c, t)
         big(c, t)
 
 
@@ -329,7 +330,7 @@ def pool(conn, t):
 
 
 CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, 1 MB rows", tls),
+    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls),
     ("protocol 3.2 asked for", newer_protocol),
     ("unprepared read", unprepared), ("prepared read", prepared), ("read after idling", idle), ("200 rows", rows),
     ("types and NULLs, text and binary", types), ("transaction", transaction), ("implicit transactions", implicit), ("savepoint after an error", savepoint),

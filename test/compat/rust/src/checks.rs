@@ -17,7 +17,7 @@ const MEGABYTE: usize = 1 << 20;
 pub const NAMES: &[&str] = &[
     "sign in with trust, password, md5, scram",
     "wrong password",
-    "TLS, 1 MB rows",
+    "TLS, reads and 1 MB rows",
     "read",
     "read after idling",
     "simple protocol",
@@ -120,11 +120,12 @@ impl Session {
                 Ok(())
             }
             "wrong password" => wants("28P01", connect(config().password("wrong")).await.map(|_| ())),
-            "TLS, 1 MB rows" => {
+            "TLS, reads and 1 MB rows" => {
                 let accept = native_tls::TlsConnector::builder().danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true).build()?;
                 let tls = postgres_native_tls::MakeTlsConnector::new(accept);
                 let (client, connection) = config().ssl_mode(tokio_postgres::config::SslMode::Require).connect(tls).await?;
                 tokio::spawn(connection);
+                read(&client, t).await?;
                 big(&client, t).await
             }
             "read" => read(c, t).await,

@@ -389,7 +389,7 @@ public final class Jdbc implements AutoCloseable {
         var checks = new ArrayList<Tally.Check<Jdbc>>();
         add(checks, "sign in with trust, password, md5, scram", Jdbc::signIn);
         add(checks, "wrong password", (s, t) -> Tally.wants("28P01", () -> connect("password", "wrong").close()));
-        add(checks, "TLS, 1 MB rows", (s, t) -> { try (var c = connect("sslmode", "require")) { big(c, t); } });
+        add(checks, "TLS, reads and 1 MB rows", (s, t) -> { try (var c = connect("sslmode", "require")) { read(c, t); big(c, t); } });
         add(checks, "read", (s, t) -> read(s.plain, t));
         add(checks, "read after idling", (s, t) -> { Thread.sleep(120); read(s.plain, t); });
         add(checks, "simple mode and the cached ones", Jdbc::simpleMode);
