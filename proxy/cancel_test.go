@@ -50,7 +50,7 @@ func (r *rig) cancel(key *pgproto3.BackendKeyData) {
 
 const wantCancel = "\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x10\x92" + serverSecret
 
-func TestCancelKeyIsOurOwn(t *testing.T) {
+func TestC1CancelKeyIsOurOwn(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.begin()
 		s.accept()
@@ -64,7 +64,7 @@ func TestCancelKeyIsOurOwn(t *testing.T) {
 	})
 }
 
-func TestCancelIsForwardedWhileSomethingRuns(t *testing.T) {
+func TestC6CancelIsForwardedWhileSomethingRuns(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.begin()
 		s.accept()
@@ -90,7 +90,7 @@ func TestCancelIsForwardedWhileSomethingRuns(t *testing.T) {
 	})
 }
 
-func TestNextStatementWaitsForACancelButNotForEver(t *testing.T) {
+func TestC6NextStatementWaitsForACancelButNotForEver(t *testing.T) {
 	inMemory(t, func(r *rig) {
 		c, s := r.begin()
 		s.accept()
@@ -114,7 +114,7 @@ func TestNextStatementWaitsForACancelButNotForEver(t *testing.T) {
 	})
 }
 
-func TestCancelOfAnIdleSessionGoesNowhere(t *testing.T) {
+func TestC3CancelOfAnIdleSessionGoesNowhere(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.begin()
 		s.accept()
@@ -133,7 +133,7 @@ func TestCancelOfAnIdleSessionGoesNowhere(t *testing.T) {
 	})
 }
 
-func TestClientDeathCancelsItsStatement(t *testing.T) {
+func TestE4ClientDeathCancelsItsStatement(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.send(query("SUBSCRIBE answer"))

@@ -16,7 +16,7 @@ import (
 	"mzcanary/router"
 )
 
-func TestServerDiesWhileIdle(t *testing.T) {
+func TestE3ServerDiesWhileIdle(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		s.conn.Close()
@@ -25,7 +25,7 @@ func TestServerDiesWhileIdle(t *testing.T) {
 	})
 }
 
-func TestServersFatalIsNotFollowedByOurs(t *testing.T) {
+func TestE1ServersFatalIsNotFollowedByOurs(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		s.send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "57P01"})
@@ -37,7 +37,7 @@ func TestServersFatalIsNotFollowedByOurs(t *testing.T) {
 	})
 }
 
-func TestServerDiesBehindAnError(t *testing.T) {
+func TestE1ServerDiesBehindAnError(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.send(query("SELECT 1"))
@@ -51,7 +51,7 @@ func TestServerDiesBehindAnError(t *testing.T) {
 	})
 }
 
-func TestServerDiesWithinAMessage(t *testing.T) {
+func TestE2ServerDiesWithinAMessage(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.send(query("SELECT 1"))
@@ -69,7 +69,7 @@ func TestServerDiesWithinAMessage(t *testing.T) {
 	})
 }
 
-func TestClientBreaksTheProtocol(t *testing.T) {
+func TestM15ClientBreaksTheProtocol(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.conn.Write([]byte{'Q', 0, 0, 0, 1})
@@ -102,7 +102,7 @@ func TestEndByPolicy(t *testing.T) {
 	})
 }
 
-func TestShutdownDrains(t *testing.T) {
+func TestE7ShutdownDrains(t *testing.T) {
 	inMemory(t, func(r *rig) {
 		idle, _ := r.login("user", "a")
 		busy, s := r.login("user", "b")
@@ -304,9 +304,9 @@ func echo(conn net.Conn) {
 	}
 }
 
-// TestAnswersBehindTerminateAreRelayed: what the server still says after the client has said
+// TestM20AnswersBehindTerminateAreRelayed: what the server still says after the client has said
 // Terminate reaches a client that listens.
-func TestAnswersBehindTerminateAreRelayed(t *testing.T) {
+func TestM20AnswersBehindTerminateAreRelayed(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.send(query("SELECT 1"), &pgproto3.Terminate{})

@@ -161,7 +161,7 @@ func TestClientThatHangsUpAtTheLastMoment(t *testing.T) {
 	}
 }
 
-func TestCancelWhileHeldDropsTheMessage(t *testing.T) {
+func TestS20CancelWhileHeldDropsTheMessage(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.begin()
 		s.accept()

@@ -38,7 +38,7 @@ func TestCanarySessionIsMovedBeforeItsFirstStatement(t *testing.T) {
 	})
 }
 
-func TestMoveComesBeforeTheNextMessageOnly(t *testing.T) {
+func TestI1I8MoveComesBeforeTheNextMessageOnly(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.send(query("BEGIN"))
@@ -93,7 +93,7 @@ func TestPipelinerComesToRest(t *testing.T) {
 	})
 }
 
-func TestRefusedMoveLeavesTheSessionWhereItIs(t *testing.T) {
+func TestI7RefusedMoveLeavesTheSessionWhereItIs(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		r.toCanary()
@@ -117,7 +117,7 @@ func TestRefusedMoveLeavesTheSessionWhereItIs(t *testing.T) {
 	})
 }
 
-func TestMissingClusterIsSetBack(t *testing.T) {
+func TestI6MissingClusterIsSetBack(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		r.toCanary()
@@ -137,7 +137,7 @@ func TestMissingClusterIsSetBack(t *testing.T) {
 	})
 }
 
-func TestForeignMessagesWithinAUnitAreRelayed(t *testing.T) {
+func TestI6ForeignMessagesWithinAUnitAreRelayed(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		r.toCanary()
@@ -168,7 +168,7 @@ func TestFatalWithinAUnitIsRelayedOnce(t *testing.T) {
 	})
 }
 
-func TestUnansweredUnitEndsTheSession(t *testing.T) {
+func TestI14UnansweredUnitEndsTheSession(t *testing.T) {
 	inMemory(t, func(r *rig) {
 		c, s := r.login()
 		r.toCanary()
@@ -201,7 +201,7 @@ func TestSessionThatCannotGoBackIsEnded(t *testing.T) {
 	})
 }
 
-func TestUnknownServerMessageMakesUnmovable(t *testing.T) {
+func TestM15UnknownServerMessageMakesUnmovable(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.login()
 		c.send(query("SELECT 1"))
@@ -288,7 +288,7 @@ func TestClientSetReleases(t *testing.T) {
 	})
 }
 
-func TestResetIsFollowedByAMove(t *testing.T) {
+func TestI9ResetIsFollowedByAMove(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		r.toCanary()
 		c, s := r.begin()

@@ -19,7 +19,7 @@ func (l *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func TestAuthenticationIsRelayed(t *testing.T) {
+func TestS12AuthenticationIsRelayed(t *testing.T) {
 	s := onPostgres(t)
 	for _, role := range []string{"postgres", pgtest.RoleCleartext, pgtest.RoleMD5, pgtest.RoleSCRAM} {
 		t.Run(role, func(t *testing.T) {

@@ -49,7 +49,7 @@ func metric(t testing.TB, p *proxy.Proxy, name string, labels ...string) float64
 	return 0
 }
 
-func TestBadStartUps(t *testing.T) {
+func TestS5S8S9BadStartUps(t *testing.T) {
 	user := "user\x00app\x00\x00"
 	for _, c := range []struct {
 		name, send, want, kind string
@@ -88,7 +88,7 @@ func TestBadStartUps(t *testing.T) {
 	}
 }
 
-func TestSilenceIsClosedAtTheDeadline(t *testing.T) {
+func TestS10SilenceIsClosedAtTheDeadline(t *testing.T) {
 	for name, send := range map[string]string{"nothing at all": "", "half a packet": "\x00\x00"} {
 		t.Run(name, func(t *testing.T) {
 			inMemory(t, func(r *rig) {
@@ -110,7 +110,7 @@ func TestSilenceIsClosedAtTheDeadline(t *testing.T) {
 	}
 }
 
-func TestSilenceInTheLoginIsClosedAtTheDeadline(t *testing.T) {
+func TestS10SilenceInTheLoginIsClosedAtTheDeadline(t *testing.T) {
 	inMemory(t, func(r *rig) {
 		begin := time.Now()
 		c, s := r.begin()
@@ -127,7 +127,7 @@ func TestSilenceInTheLoginIsClosedAtTheDeadline(t *testing.T) {
 	})
 }
 
-func TestStartUpInSingleBytes(t *testing.T) {
+func TestS2S23StartUpInSingleBytes(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		conn := r.conn()
 		body := "user\x00app\x00database\x00materialize\x00\x00"
@@ -149,7 +149,7 @@ func TestStartUpInSingleBytes(t *testing.T) {
 	})
 }
 
-func TestStartUpIsRelayedByteForByte(t *testing.T) {
+func TestS6S18StartUpIsRelayedByteForByte(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		conn := r.conn()
 		before := "user\x00app\x00search_path\x00prod\x00search_path\x00\"pr\xffod\", x\x00"
@@ -164,7 +164,7 @@ func TestStartUpIsRelayedByteForByte(t *testing.T) {
 	})
 }
 
-func TestNewerProtocolIsNegotiated(t *testing.T) {
+func TestS7NewerProtocolIsNegotiated(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		conn := r.conn()
 		conn.Write([]byte(packet(3<<16|2, "user\x00app\x00_pq_.grease\x001\x00\x00")))
@@ -183,7 +183,7 @@ func TestNewerProtocolIsNegotiated(t *testing.T) {
 	})
 }
 
-func TestServerRefusesTheLogin(t *testing.T) {
+func TestS11ServerRefusesTheLogin(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.begin()
 		s.send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: "invalid password"})

@@ -37,7 +37,7 @@ func decode(t *testing.T, b []byte) []pgproto3.FrontendMessage {
 	}
 }
 
-func TestMaterializeUnit(t *testing.T) {
+func TestI4I5MaterializeUnit(t *testing.T) {
 	want := router.Settings{Cluster: `c"x`, Path: []string{"prod-deploy", "public"}}
 	for _, c := range []struct {
 		cluster, path bool
@@ -58,7 +58,7 @@ func TestMaterializeUnit(t *testing.T) {
 	}
 }
 
-func TestPostgresUnit(t *testing.T) {
+func TestI4I15PostgresUnit(t *testing.T) {
 	names := NewUnitNames()
 	first, second := names.Next(), names.Next()
 	if first == second || NewUnitNames().Next() == first {

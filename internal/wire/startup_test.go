@@ -64,7 +64,7 @@ func TestS2S3EncryptionRequestsOnceEach(t *testing.T) {
 	}
 }
 
-func TestStartupRefusals(t *testing.T) {
+func TestS4S5S8Refusals(t *testing.T) {
 	long := startupPacket(Version30, "user", strings.Repeat("x", maxStartupBody))
 	for name, c := range map[string]struct {
 		in   []byte
@@ -117,7 +117,7 @@ func TestReadErrorIsKept(t *testing.T) {
 	}
 }
 
-func TestDirectTLSAllowed(t *testing.T) {
+func TestS4DirectTLSAllowed(t *testing.T) {
 	o := Opening{AllowDirectTLS: true}
 	p, err := o.Read(bytes.NewReader([]byte{0x16, 3, 1, 2, 0, 1}))
 	if err != nil || p.Kind != PacketDirectTLS || p.Head != [4]byte{0x16, 3, 1, 2} {
