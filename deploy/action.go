@@ -22,6 +22,8 @@ const (
 	ActRefuse        ActionKind = "refuse"         // answer a verb with no
 
 	ActPreflight ActionKind = "preflight"
+	ActGrant     ActionKind = "grant"  // give the rights that preflight missed
+	ActRevoke    ActionKind = "revoke" // take them away again
 	ActMark      ActionKind = "mark"
 	ActUnmark    ActionKind = "unmark"
 	ActLook      ActionKind = "look"
@@ -33,7 +35,7 @@ const (
 // ActionKinds lists all of them.
 func ActionKinds() []ActionKind {
 	return []ActionKind{ActRoute, ActBeginEvidence, ActRestore, ActStopSwap, ActCancel, ActEndStreams, ActEndOld,
-		ActArchive, ActRefuse, ActPreflight, ActMark, ActUnmark, ActLook, ActSwap, ActResolve, ActDrop}
+		ActArchive, ActRefuse, ActPreflight, ActGrant, ActRevoke, ActMark, ActUnmark, ActLook, ActSwap, ActResolve, ActDrop}
 }
 
 // Action is one thing to do; the fields that its kind needs are set.
@@ -44,6 +46,7 @@ type Action struct {
 	Marks    []Mark             `json:"marks,omitempty"`
 	Refs     []Ref              `json:"refs,omitempty"`
 	Ref      *Ref               `json:"ref,omitempty"`
+	Grants   []Grant            `json:"grants,omitempty"`
 	For      LookFor            `json:"for,omitempty"`
 	Swap     *SwapOrder         `json:"swap,omitempty"`
 	Backend  uint32             `json:"backend,omitempty"`

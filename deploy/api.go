@@ -55,6 +55,9 @@ type StartRequest struct {
 	Who      string `json:"who"`
 	Reason   string `json:"reason,omitempty"`
 	TakeOver bool   `json:"take_over,omitempty"`
+	// Fix gives the rights that preflight finds missing, when they are all that is
+	// missing; a rollback takes them away again.
+	Fix bool `json:"fix,omitempty"`
 }
 
 // Until says what Wait waits for.

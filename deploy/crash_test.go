@@ -21,6 +21,7 @@ type scenario struct {
 	// drive acts on a status, at most once per condition; it is called again after
 	// every change.
 	drive func(p *program, s Status)
+	fix   bool // start --fix
 	end   Phase
 	exit  int
 }
@@ -56,6 +57,14 @@ func scenarios() []scenario {
 			}},
 		{name: "refused", end: PhaseRefused, exit: ExitRefused,
 			world: func(w *world) { w.findings = []Finding{{Code: "P04", Severity: Refuse, Object: "view x"}} }},
+		{name: "rights given", end: PhaseDone, exit: ExitDone, fix: true, world: lacksRights},
+		{name: "rights given and taken back", end: PhaseRolledBack, exit: ExitRolledBack, fix: true, world: lacksRights,
+			plan: func(p *Plan) { p.Window.For = time.Hour },
+			drive: func(p *program, s Status) {
+				if s.Phase == PhaseWindow {
+					p.try(VerbRollback)
+				}
+			}},
 		{name: "expired", end: PhaseExpired, exit: ExitNotReady,
 			plan:  func(p *Plan) { p.Ready.Within = 5 * time.Second },
 			world: func(w *world) { w.ready = func() Readiness { return Readiness{Why: "hydrating"} } }},
@@ -96,6 +105,7 @@ type ending struct {
 	Exit    int
 	Records int
 	Held    bool
+	Given   []string
 }
 
 func (sc scenario) play(t *testing.T, crashAt int) (ending, *world, []*life) {
@@ -143,7 +153,7 @@ func (sc scenario) live(t *testing.T, p *program, rollout string) (string, bool)
 		return rollout, false
 	}
 	if s, _ := p.c.Status(shopName); s.Rollout == "" {
-		if _, err := p.c.Start(t.Context(), shopName, StartRequest{Who: "ann"}); err != nil && !p.crashed() {
+		if _, err := p.c.Start(t.Context(), shopName, StartRequest{Who: "ann", Fix: sc.fix}); err != nil && !p.crashed() {
 			t.Fatalf("start: %v", err)
 		}
 	}
@@ -164,7 +174,7 @@ func (sc scenario) ending(t *testing.T, w *world, rollout string) ending {
 	if err := json.Unmarshal(w.journal, &j); err != nil {
 		t.Fatalf("journal: %v", err)
 	}
-	out := ending{Names: map[Kind]map[string]string{}, Marks: len(w.marks), Routing: w.routing, Phase: j.State.Phase, Exit: j.State.Exit, Records: len(w.records), Held: w.held}
+	out := ending{Names: map[Kind]map[string]string{}, Marks: len(w.marks), Routing: w.routing, Phase: j.State.Phase, Exit: j.State.Exit, Records: len(w.records), Held: w.held, Given: slices.Sorted(slices.Values(w.given))}
 	out.Routing.Salt = 0
 	for k, names := range w.names {
 		out.Names[k] = map[string]string{}

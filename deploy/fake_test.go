@@ -37,6 +37,11 @@ type world struct {
 	deps     []Dependent
 	lingers  int // looks for which a lost session is still there
 	foreign  map[string]int
+	// missing are rights that preflight misses until they are given; given are those
+	// that were. refuses is the text of a grant that the server does not allow.
+	missing []Grant
+	given   []string
+	refuses string
 
 	// The data plane, lost when the process ends.
 	routing    Routing
@@ -210,7 +215,14 @@ func (f fakeWarehouse) Identify(_ context.Context, _ string, names []Ref) (out [
 }
 
 func (f fakeWarehouse) Preflight(context.Context, Spec, string) (out []Finding, err error) {
-	err = f.l.read("preflight", func() { out = slices.Clone(f.l.w.findings) })
+	err = f.l.read("preflight", func() {
+		out = slices.Clone(f.l.w.findings)
+		for _, g := range f.l.w.missing {
+			if !slices.Contains(f.l.w.given, g.Text) {
+				out = append(out, Finding{Code: "P11", Severity: Refuse, Object: "schema prod_deploy", Sentence: "a right is missing", Remedy: []string{g.Text}, Grant: &g})
+			}
+		}
+	})
 	return out, err
 }
 
@@ -240,6 +252,36 @@ func (f fakeWarehouse) Unmark(_ context.Context, _ string, refs []Ref) error {
 func (f fakeWarehouse) Marks(context.Context, Spec) (out []Mark, err error) {
 	err = f.l.read("marks", func() { out = slices.Collect(maps.Values(f.l.w.marks)) })
 	return out, err
+}
+
+func (f fakeWarehouse) Grant(_ context.Context, _ string, grants []Grant) (n int, err error) {
+	for _, g := range grants {
+		err := f.l.ddl("grant "+g.Text, func() error {
+			if g.Text == f.l.w.refuses {
+				return errors.New("permission denied")
+			}
+			f.l.w.given = append(f.l.w.given, g.Text)
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (f fakeWarehouse) Revoke(_ context.Context, _ string, grants []Grant) error {
+	for _, g := range grants {
+		err := f.l.ddl("revoke "+g.Text, func() error {
+			f.l.w.given = slices.DeleteFunc(f.l.w.given, func(text string) bool { return text == g.Text })
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared, error) {

@@ -73,6 +73,10 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	switch a.Kind {
 	case ActPreflight:
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return look.preflight(ctx, spec, s) })
+	case ActGrant:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return give(ctx, look.w, look.clock, s.Database, a.Grants) })
+	case ActRevoke:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return takeBack(ctx, look.w, look.clock, s.Database, a.Grants) })
 	case ActMark:
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
 			err := r.bounded(ctx, func(ctx context.Context) error { return look.w.Mark(ctx, s.Database, a.Marks) })

@@ -247,7 +247,7 @@ func (r *runner) begin(ctx context.Context, o *startOrder) error {
 		return err
 	}
 	r.reset(o.rollout, o.salt, o.req.Who, o.req.Reason, r.cfg.Spec, o.plan)
-	r.s.TakeOver = o.req.TakeOver
+	r.s.TakeOver, r.s.Fix = o.req.TakeOver, o.req.Fix
 	r.handle(ctx, Began{At{r.c.opts.Clock()}})
 	return nil
 }
@@ -275,8 +275,8 @@ func (r *runner) free(takeOver bool) error {
 		return refusal(ExitRace, "mzcanary rollout cleanup, or rollback", "the rollback window of rollout %s of %s is open", r.s.Rollout, r.s.Deployment)
 	case r.s.Running():
 		return refusal(ExitRace, "mzcanary rollout status", "rollout %s of %s is running (%s)", r.s.Rollout, r.s.Deployment, r.s.Shown())
-	case r.s.Marked:
-		return refusal(ExitRace, "mzcanary rollout status", "rollout %s of %s is over and still removing its marks; try again in a moment", r.s.Rollout, r.s.Deployment)
+	case r.s.closing():
+		return refusal(ExitRace, "mzcanary rollout status", "rollout %s of %s is over and still putting its marks away; try again in a moment", r.s.Rollout, r.s.Deployment)
 	case r.s.Stop != nil && r.s.Stop.Cause == CauseJournal && !takeOver:
 		return refusal(ExitHuman, r.s.Stop.Next, "%s: %s", r.s.Deployment, r.s.Stop.Reason)
 	}

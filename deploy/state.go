@@ -23,6 +23,14 @@ type State struct {
 	Hand bool `json:"hand,omitempty"`
 	// TakeOver lets preflight pass over the marks of another rollout.
 	TakeOver bool `json:"take_over,omitempty"`
+	// Fix: rights that preflight misses are given. Granted are those that were, or
+	// may have been; Fixes counts how often that was tried. Revoke are those that are
+	// still to be taken back now that the rollout is over, in their order.
+	Fix     bool    `json:"fix,omitempty"`
+	Fixes   int     `json:"fixes,omitempty"`
+	Granted []Grant `json:"granted,omitempty"`
+	Giving  bool    `json:"-"` // a job of this process is giving them
+	Revoke  []Grant `json:"revoke,omitempty"`
 
 	Who     string    `json:"who"`
 	Reason  string    `json:"reason,omitempty"`

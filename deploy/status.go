@@ -64,6 +64,8 @@ type Status struct {
 	// Marked: our marks are on the paired objects. While a rollout that is over is
 	// still marked it is not in the history, and another one cannot start.
 	Marked bool `json:"marked,omitempty"`
+	// Granted are the rights this rollout has given, which a rollback takes back.
+	Granted []Grant `json:"granted,omitempty"`
 	// Exit and End are set when the rollout is over.
 	Exit   int     `json:"exit"`
 	End    string  `json:"end,omitempty"`
@@ -136,7 +138,7 @@ func (r *runner) status() Status {
 		Pairs: s.Pairs, Judgement: s.Judgement, Findings: s.Findings,
 		Stop: s.Stop, Asked: s.Ramp.Asked, Streaming: v.survey.Streaming, Stragglers: v.survey.Stragglers,
 		Server: s.Server, Down: s.Down, JournalProblem: v.problem,
-		Marked: s.Marked, Exit: s.Exit, End: s.End, Events: s.Log,
+		Marked: s.closing() || s.Marked, Granted: s.Granted, Exit: s.Exit, End: s.End, Events: s.Log,
 	}
 	if s.Stop != nil {
 		out.Under = s.Phase

@@ -40,6 +40,10 @@ func (m *machine) take(ev Event) {
 		m.clockStepped(e)
 	case Preflighted:
 		m.preflighted(e)
+	case Granted:
+		m.granted(e)
+	case Revoked:
+		m.revoked(e)
 	case Marked:
 		m.marked(e)
 	case Unmarked:
@@ -149,6 +153,8 @@ func (m *machine) again() {
 		m.do(Action{Kind: ActMark, Marks: m.s.marks(m.s.Phase)})
 	case ActUnmark:
 		m.do(Action{Kind: ActUnmark, Refs: m.s.marked()})
+	case ActRevoke:
+		m.do(Action{Kind: ActRevoke, Grants: m.s.Revoke})
 	case ActLook:
 		m.do(Action{Kind: ActLook, For: m.lookFor()})
 	case ActResolve:
@@ -234,12 +240,9 @@ func (m *machine) finish(p Phase, exit int, sentence string) {
 	m.s.Weight, m.s.Swap.Stage, m.s.Swap.Wish = 0, StageNone, ""
 	m.s.Exit, m.s.End = exit, sentence
 	m.enter(p, controller, sentence)
+	m.undoGrants(p)
 	m.route()
-	if m.s.Marked {
-		m.do(Action{Kind: ActUnmark, Refs: m.s.marked()})
-		return
-	}
-	m.do(Action{Kind: ActArchive})
+	m.close()
 }
 
 // healthy: the server can be asked and what is looked at is as it should be.

@@ -66,6 +66,10 @@ func (m *machine) preflighted(e Preflighted) {
 	m.s.Findings = m.keepFindings(e.Findings)
 	m.record(e.Refs, e.Server)
 	m.missing()
+	if grants := m.toGive(); len(grants) > 0 {
+		m.give(grants)
+		return
+	}
 	if n, first := refusals(m.s.Findings); n > 0 {
 		m.finish(PhaseRefused, ExitRefused, fmt.Sprintf("preflight refused: %d findings, the first is %s %s: %s", n, first.Code, first.Object, first.Sentence))
 		return
@@ -175,11 +179,9 @@ func (m *machine) unmarked(e Unmarked) {
 		}
 		m.s.note(m.at, controller, "marks left behind", e.Err.Error())
 	}
-	m.s.Marked, m.s.Stray = false, nil
+	m.s.Marked, m.s.Stray, m.s.Retries = false, nil, 0
 	m.decide(controller, "marks removed", "")
-	if m.s.Rollout != "" {
-		m.do(Action{Kind: ActArchive})
-	}
+	m.close()
 }
 
 func (m *machine) tickHydrating(e Ticked) {

@@ -198,12 +198,7 @@ func (m *machine) restarted() {
 // restartedFinal finishes what comes after the end: marks and the record.
 func (m *machine) restartedFinal() {
 	m.route()
-	switch {
-	case m.s.Marked:
-		m.do(Action{Kind: ActUnmark, Refs: m.s.marked()})
-	case m.s.Rollout != "":
-		m.do(Action{Kind: ActArchive})
-	}
+	m.close()
 }
 
 // recovered goes on where the journal stopped, if the names stand accordingly.

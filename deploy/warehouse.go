@@ -80,6 +80,9 @@ type Finding struct {
 	Remedy []string `json:"remedy,omitempty"`
 	// Accept is the word for `accept:` that lets this finding pass, "" if none does.
 	Accept string `json:"accept,omitempty"`
+	// Grant is set where one right is all that is missing: then it is the remedy, and
+	// the program can give it.
+	Grant *Grant `json:"grant,omitempty"`
 }
 
 // ReadyOptions are the thresholds of one readiness sample.
@@ -192,6 +195,11 @@ type Warehouse interface {
 	// Marks finds marks on the deployment's objects and on anything named as its
 	// retired sides.
 	Marks(ctx context.Context, spec Spec) ([]Mark, error)
+	// Grant gives rights in their order, one statement each, and returns how many
+	// were given before an error. Revoke takes rights away; it finds what they are on
+	// by id, and what is gone, or was not given, is passed over.
+	Grant(ctx context.Context, database string, grants []Grant) (int, error)
+	Revoke(ctx context.Context, database string, grants []Grant) error
 	// Prepare opens the DDL transaction and executes the statements. 40001 wraps
 	// ErrConflict; on any error nothing stays open.
 	Prepare(ctx context.Context, statements []string) (Prepared, error)

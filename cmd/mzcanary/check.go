@@ -13,15 +13,18 @@ import (
 )
 
 func (p *program) check() *cobra.Command {
-	var offline bool
+	var offline, fix bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check configuration, connection, privileges and pairs",
 		Long: `Reads the configuration, connects as the control role and prints every finding with its remedy, all of them at once.
 Nothing is changed. Exit code 3 when a finding would refuse a rollout.
 
+--fix shows the missing rights (P11 and every other finding whose remedy is a GRANT), gives them, and looks again. They stay
+given; rollout start --fix gives them as part of a rollout, whose rollback takes them back.
+
 ` + exitHelp,
-		Example: "  mzcanary check -c deploy.yaml\n  mzcanary check --offline\n  mzcanary check -d shop --output json",
+		Example: "  mzcanary check -c deploy.yaml\n  mzcanary check --offline\n  mzcanary check --fix\n  mzcanary check -d shop --output json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := p.load()
@@ -31,7 +34,13 @@ Nothing is changed. Exit code 3 when a finding would refuse a rollout.
 			if offline {
 				return p.checkedOffline(len(cfg.Deployments))
 			}
-			checked, err := app.Check(cmd.Context(), cfg, p.deployment, slog.New(slog.DiscardHandler))
+			quiet := slog.New(slog.DiscardHandler)
+			var checked *app.Checked
+			if fix {
+				checked, err = app.Fix(cmd.Context(), cfg, p.deployment, quiet, p.showGrants)
+			} else {
+				checked, err = app.Check(cmd.Context(), cfg, p.deployment, quiet)
+			}
 			if err != nil {
 				return err
 			}
@@ -45,7 +54,18 @@ Nothing is changed. Exit code 3 when a finding would refuse a rollout.
 		},
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "only the configuration, without connecting")
+	cmd.Flags().BoolVar(&fix, "fix", false, "give the missing rights, after showing them")
+	cmd.MarkFlagsMutuallyExclusive("offline", "fix")
 	return cmd
+}
+
+// showGrants announces what is about to be changed. It is no part of the answer, so
+// it goes where it does not disturb JSON.
+func (p *program) showGrants(deployment string, grants []admin.Grant) {
+	fmt.Fprintf(p.err, "deployment %s: giving %s, outside of any rollout, so nothing takes them back by itself:\n", deployment, count(len(grants), "missing right"))
+	for _, g := range grants {
+		fmt.Fprintf(p.err, "  %s;\n", g.Text)
+	}
 }
 
 func (p *program) checkedOffline(deployments int) error {
@@ -63,6 +83,9 @@ func (p *program) printChecked(c *app.Checked) error {
 	fmt.Fprintf(p.out, "server: %s %s\n", c.Server.Kind, c.Server.Version)
 	for _, d := range c.Deployments {
 		fmt.Fprintf(p.out, "deployment %s: %s (plan: %s)\n", d.Name, count(len(d.Findings), "finding"), d.Plan)
+		if len(d.Fixed) > 0 {
+			fmt.Fprintf(p.out, "  %s given before this was read\n", count(len(d.Fixed), "missing right"))
+		}
 		p.printFindings(p.out, d.Findings)
 	}
 	return nil

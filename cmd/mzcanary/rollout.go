@@ -65,7 +65,8 @@ func (p *program) rolloutStart() *cobra.Command {
 		Use:   "start",
 		Short: "Start a rollout of what stands under the deploy names",
 		Long: `Starts with preflight and goes through the plan. --wait returns at the promotion, --wait=done after cleanup, both
-with the exit code of the outcome. --dry-run prints the steps and the exact SQL, and does nothing.
+with the exit code of the outcome. --dry-run prints the steps and the exact SQL, and does nothing. --fix gives the rights that
+preflight finds missing (status shows which), if they are all that is missing; a rollback takes them back.
 
 ` + exitHelp,
 		Example: "  mzcanary rollout start --wait\n  mzcanary rollout start --plan canary-10-5m --wait=done --output json\n  mzcanary rollout start --dry-run",
@@ -95,6 +96,11 @@ with the exit code of the outcome. --dry-run prints the steps and the exact SQL,
 				}
 				return p.printDryRun(plan)
 			}
+			if req.Fix {
+				if err := p.showMissing(ctx, c, name); err != nil {
+					return err
+				}
+			}
 			req.Who = who()
 			s, err := c.Start(ctx, name, req)
 			if err != nil {
@@ -112,8 +118,21 @@ with the exit code of the outcome. --dry-run prints the steps and the exact SQL,
 	f.Lookup("wait").NoOptDefVal = "promoted"
 	f.BoolVar(&dry, "dry-run", false, "print steps and SQL, do nothing")
 	f.StringVar(&req.Reason, "reason", "", "why, for the record")
+	f.BoolVar(&req.Fix, "fix", false, "give missing rights; a rollback takes them back")
 	f.BoolVar(&req.TakeOver, "take-over", false, "take the pair over from another rollout's marks")
 	return cmd
+}
+
+// showMissing prints the rights that --fix is about to give.
+func (p *program) showMissing(ctx context.Context, c *admin.Client, deployment string) error {
+	findings, err := c.Check(ctx, deployment)
+	if err != nil {
+		return err
+	}
+	for _, g := range admin.Remedies(findings) {
+		fmt.Fprintf(p.err, "deployment %s: missing, to be given by this rollout: %s;\n", deployment, g.Text)
+	}
+	return nil
 }
 
 // planFor puts the steps of a preset or file into the plan the deployment is

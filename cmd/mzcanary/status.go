@@ -79,6 +79,9 @@ func (p *program) printStatus(s admin.Status) error {
 	}
 	p.printSwap(s)
 	p.printFindings(p.out, s.Findings)
+	for _, g := range s.Granted {
+		fmt.Fprintf(p.out, "  right given by this rollout: %s\n", g.Text)
+	}
 	p.printInTheWay(s)
 	if s.Stop != nil {
 		fmt.Fprintf(p.out, "  %s since %s, waits for %s: %s\n  next: %s\n", s.Stop.Kind, s.Stop.Since.Local().Format(time.TimeOnly), s.Stop.Owner, s.Stop.Reason, s.Stop.Next)

@@ -11,6 +11,7 @@ import (
 type (
 	Status       = deploy.Status
 	Finding      = deploy.Finding
+	Grant        = deploy.Grant
 	Refusal      = deploy.Refusal
 	Request      = deploy.Request
 	StartRequest = deploy.StartRequest
@@ -28,6 +29,9 @@ type (
 
 // ParseWeight reads a weight such as "20%".
 func ParseWeight(s string) (Weight, error) { return router.ParseWeight(s) }
+
+// Remedies are the rights that are all that some findings ask for.
+func Remedies(findings []Finding) []Grant { return deploy.Remedies(findings) }
 
 // Phases lists every phase with its sentence.
 func Phases() []deploy.PhaseInfo { return deploy.Phases() }

@@ -21,6 +21,8 @@ type CheckedDeployment struct {
 	Name     string           `json:"deployment"`
 	Plan     string           `json:"plan"`
 	Findings []deploy.Finding `json:"findings"`
+	// Fixed are the rights that were given before Findings were read again.
+	Fixed []deploy.Grant `json:"fixed,omitempty"`
 }
 
 // Refused reports whether any finding would refuse a rollout.
@@ -39,6 +41,17 @@ func (c *Checked) Refused() bool {
 // deployment, or for all. It changes nothing. Errors that mean "cannot connect"
 // are a *deploy.Refusal with that exit code.
 func Check(ctx context.Context, cfg *config.Config, only string, log *slog.Logger) (*Checked, error) {
+	return check(ctx, cfg, only, log, nil)
+}
+
+// Fix is Check that gives the rights which are all that some findings ask for, and
+// then looks again. show hears of the statements before they run. Without a rollout
+// nobody takes them back; a deployment that a rollout owns is left alone.
+func Fix(ctx context.Context, cfg *config.Config, only string, log *slog.Logger, show func(deployment string, grants []deploy.Grant)) (*Checked, error) {
+	return check(ctx, cfg, only, log, show)
+}
+
+func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logger, show func(string, []deploy.Grant)) (*Checked, error) {
 	if only != "" && cfg.Deployment(only) == nil {
 		return nil, fmt.Errorf("the configuration has no deployment %q", only)
 	}
@@ -57,16 +70,52 @@ func Check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 		if only != "" && d.Name != only {
 			continue
 		}
-		findings, err := w.Preflight(ctx, spec(d), "")
+		checked := CheckedDeployment{Name: d.Name, Plan: d.Rollout.Plan.String()}
+		if checked.Findings, err = w.Preflight(ctx, spec(d), ""); err == nil && show != nil {
+			err = fix(ctx, w, spec(d), &checked, show)
+		}
 		if err != nil {
 			return nil, cannotConnect(cfg, err)
 		}
-		if findings == nil {
-			findings = []deploy.Finding{} // an empty list in JSON, not null
+		if checked.Findings == nil {
+			checked.Findings = []deploy.Finding{} // an empty list in JSON, not null
 		}
-		out.Deployments = append(out.Deployments, CheckedDeployment{Name: d.Name, Plan: d.Rollout.Plan.String(), Findings: findings})
+		out.Deployments = append(out.Deployments, checked)
 	}
 	return out, nil
+}
+
+// fixRounds is how often rights are given: some of them let others be seen.
+const fixRounds = 3
+
+// fix gives what is missing until nothing is, and reads the findings again.
+func fix(ctx context.Context, w deploy.Warehouse, s deploy.Spec, c *CheckedDeployment, show func(string, []deploy.Grant)) error {
+	for range fixRounds {
+		grants := deploy.Remedies(c.Findings)
+		if len(grants) == 0 {
+			return nil
+		}
+		for _, f := range c.Findings {
+			if f.Code == "P14" {
+				return &deploy.Refusal{Exit: deploy.ExitRace, Findings: c.Findings, Next: "mzcanary rollout start --fix, when that one is over",
+					Sentence: "no right of " + s.Name + " was given, because a rollout owns it: " + f.Sentence}
+			}
+		}
+		show(s.Name, grants)
+		done, err := w.Grant(ctx, s.Database, grants)
+		c.Fixed = append(c.Fixed, grants[:done]...)
+		if err != nil && !errors.Is(err, deploy.ErrUnavailable) {
+			return &deploy.Refusal{Exit: deploy.ExitRefused, Findings: c.Findings, Next: "run the statement as a role that may",
+				Sentence: fmt.Sprintf("%d of %d missing rights of %s were given, the next one failed: %v", done, len(grants), s.Name, err)}
+		}
+		if err != nil {
+			return err
+		}
+		if c.Findings, err = w.Preflight(ctx, s, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func cannotConnect(cfg *config.Config, err error) error {

@@ -16,27 +16,24 @@ func (s *snapshot) missingRights() []deploy.Finding {
 		return nil
 	}
 	var found []deploy.Finding
-	role := quoteIdent(s.role.name)
 	for _, p := range s.pairs() {
 		for _, name := range []string{p.live, p.deploy} {
 			o, known := s.ownerOf(p.kind, name)
 			if !known || o.member {
 				continue
 			}
-			found = append(found, deploy.Finding{
+			found = append(found, finding{
 				Object: fmt.Sprintf("%s %s", p.kind, name),
 				Sentence: fmt.Sprintf("Role %s cannot swap or drop it: it belongs to %s, and swapping needs the owner or a member of it.",
 					s.role.name, o.role),
-				Remedy: []string{"GRANT " + quoteIdent(o.role) + " TO " + role},
-			})
+			}.mendedBy(deploy.Grant{On: deploy.Ref{Kind: deploy.KindRole, Name: o.role}, To: s.role.name}, s))
 		}
 	}
 	if len(s.spec.Schemas) > 0 && !s.role.canCreate {
-		found = append(found, deploy.Finding{
+		found = append(found, finding{
 			Object:   "database " + s.spec.Database,
 			Sentence: fmt.Sprintf("Role %s may not rename schemas: that needs CREATE on the database.", s.role.name),
-			Remedy:   []string{"GRANT CREATE ON DATABASE " + quoteIdent(s.spec.Database) + " TO " + role},
-		})
+		}.mendedBy(deploy.Grant{Privilege: "CREATE", On: deploy.Ref{Kind: deploy.KindDatabase, Name: s.spec.Database}, To: s.role.name}, s))
 	}
 	if len(found) == 0 && s.swap != nil && s.swap.Code == codeForbidden {
 		found = append(found, deploy.Finding{
@@ -116,22 +113,21 @@ func (s *snapshot) lostGrants() []deploy.Finding {
 		if !s.paired(deploy.KindSchema, p.Live, p.Deploy) {
 			continue
 		}
-		name := "SCHEMA " + quoteIdent(s.spec.Database) + "." + quoteIdent(p.Deploy)
-		found = append(found, s.lostOn(pairName{deploy.KindSchema, p.Live, p.Deploy}, "USAGE", name)...)
+		found = append(found, s.lostOn(pairName{deploy.KindSchema, p.Live, p.Deploy}, "USAGE")...)
 		found = append(found, s.lostOnObjects(p.Live, p.Deploy)...)
 	}
 	for _, p := range s.spec.Clusters {
 		if s.paired(deploy.KindCluster, p.Live, p.Deploy) {
-			found = append(found, s.lostOn(pairName{deploy.KindCluster, p.Live, p.Deploy}, "USAGE", "CLUSTER "+quoteIdent(p.Deploy))...)
+			found = append(found, s.lostOn(pairName{deploy.KindCluster, p.Live, p.Deploy}, "USAGE")...)
 		}
 	}
 	return found
 }
 
-func (s *snapshot) lostOn(p pairName, privilege, name string) []deploy.Finding {
+func (s *snapshot) lostOn(p pairName, privilege string) []deploy.Finding {
 	oldID, newID := s.ids[nameKey{p.kind, p.live}], s.ids[nameKey{p.kind, p.deploy}]
-	return s.lost(p.kind, oldID, newID, s.owners[nameKey{p.kind, newID}].roleID, privilege,
-		fmt.Sprintf("%s %s", p.kind, p.deploy), name)
+	return s.lost(oldID, s.owners[nameKey{p.kind, newID}].roleID, fmt.Sprintf("%s %s", p.kind, p.deploy),
+		deploy.Grant{Privilege: privilege, On: deploy.Ref{Kind: p.kind, Name: p.deploy, ID: newID}})
 }
 
 func (s *snapshot) lostOnObjects(live, deployed string) []deploy.Finding {
@@ -143,18 +139,19 @@ func (s *snapshot) lostOnObjects(live, deployed string) []deploy.Finding {
 		if !ok {
 			continue
 		}
-		found = append(found, s.lost(deploy.KindObject, olds[name].id, n.id, n.ownerID, "SELECT",
-			strings.ReplaceAll(n.kind, "-", " ")+" "+n.qualified(s.spec.Database),
-			"TABLE "+quoteIdent(n.database)+"."+quoteIdent(n.schema)+"."+quoteIdent(n.name))...)
+		found = append(found, s.lost(olds[name].id, n.ownerID, kindOf(n)+" "+n.qualified(s.spec.Database),
+			deploy.Grant{Privilege: "SELECT", On: deploy.Ref{Kind: deploy.KindObject, Type: n.kind, Name: n.schema + "." + n.name, ID: n.id}})...)
 	}
 	return found
 }
 
 // lost compares one privilege on the old and the new contents. System roles are left
-// out: their rights are the server's affair.
-func (s *snapshot) lost(kind deploy.Kind, oldID, newID, newOwner, privilege, object, name string) []deploy.Finding {
+// out: their rights are the server's affair. on is the right on the new contents that
+// somebody may lack.
+func (s *snapshot) lost(oldID, newOwner, object string, on deploy.Grant) []deploy.Finding {
+	kind, privilege := on.On.Kind, on.Privilege
 	has := map[string]bool{}
-	for _, g := range s.grants[nameKey{kind, newID}] {
+	for _, g := range s.grants[nameKey{kind, on.On.ID}] {
 		if g.privilege == privilege {
 			has[g.grantee] = true
 		}
@@ -167,17 +164,16 @@ func (s *snapshot) lost(kind deploy.Kind, oldID, newID, newOwner, privilege, obj
 		if g.privilege != privilege || g.grantee != public && !strings.HasPrefix(g.grantee, "u") || s.covered(g.grantee, newOwner, has) {
 			continue
 		}
-		who, grantee := "PUBLIC", "PUBLIC"
+		who, right := "PUBLIC", on
 		if g.grantee != public {
-			who = "role " + s.roleNames[g.grantee]
-			grantee = quoteIdent(s.roleNames[g.grantee])
+			right.To = s.roleNames[g.grantee]
+			who = "role " + right.To
 		}
 		has[g.grantee] = true // one finding for each, whoever granted it
-		found = append(found, deploy.Finding{
+		found = append(found, finding{
 			Object:   object,
 			Sentence: fmt.Sprintf("%s may use the old version and not the new one (%s): every statement would fail after the swap.", who, privilege),
-			Remedy:   []string{"GRANT " + privilege + " ON " + name + " TO " + grantee},
-		})
+		}.mendedBy(right, s))
 	}
 	return found
 }
