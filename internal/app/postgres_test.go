@@ -258,10 +258,18 @@ func anonymous(out string) string {
 	return out
 }
 
-// TestPostgresPgbench runs pgbench in its three modes while the weight goes up
-// and down.
+// TestPostgresPgbench builds pgbench's tables through the proxy (by COPY), writes,
+// and reads in its three modes while the weight goes up and down.
 func TestPostgresPgbench(t *testing.T) {
 	p, _ := onPostgres(t)
+	if out, err := tool(t, p.Proxy, "", "pgbench", "-i", "-q", "-s", "1"); err != nil {
+		t.Fatalf("-i: %v: %s", err, out)
+	}
+	out, err := tool(t, p.Proxy, "", "pgbench", "-n", "-c", "4", "-t", "25", "-M", "prepared")
+	if err != nil {
+		t.Fatalf("TPC-B: %v: %s", err, out)
+	}
+	says(t, "pgbench", out, "number of transactions actually processed: 100/100", "number of failed transactions: 0")
 	p.weigh(10)
 	for _, mode := range []string{"simple", "extended", "prepared"} {
 		var out string
@@ -298,4 +306,39 @@ func closed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// TestPostgresRollout is the whole journey on a real server that has schemas
+// only: ramp, swap by renames, window, cleanup, under clients that never stop.
+func TestPostgresRollout(t *testing.T) {
+	s := pgtest.Need(t, postgres)
+	direct := connect(t, pgtest.DSN(s.Addr(), "postgres"))
+	for schema, version := range map[string]string{"rel": "old", "rel_next": "new"} {
+		if _, err := direct.Exec(within(t), fmt.Sprintf("CREATE SCHEMA %[1]s; CREATE TABLE %[1]s.answer AS SELECT '%[2]s'::text AS version, 1 AS k", schema, version)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := fmt.Sprintf(postgresSettings, s.Addr(), filepath.Join(t.TempDir(), "state"))
+	text = strings.Replace(text, "live: prod, deploy: prod_deploy", "live: rel, deploy: rel_next", 1)
+	p := start(t, configureText(t, text,
+		"deployments[0].rollout.plan={steps: [{weight: 50%, bake: 200ms}, {promote: {}}]}", "deployments[0].rollout.minimum={units: 1, exchanges: 5}",
+		"deployments[0].rollout.ready.consecutive=2", "deployments[0].window.for=200ms", "deployments[0].drain.for=5s"))
+	p.controlled()
+	t.Cleanup(func() {
+		ctx, done := context.WithTimeout(context.Background(), patience)
+		defer done()
+		if _, err := direct.Exec(ctx, "DROP SCHEMA IF EXISTS rel CASCADE; DROP SCHEMA IF EXISTS rel_next CASCADE"); err != nil {
+			t.Error(err)
+		}
+	})
+	clients := askersWith(t, pgtest.DSN(p.Proxy, "postgres", "search_path=rel"), crowd)
+	p.ends("shop", p.begin("shop"), deploy.ExitDone)
+	onVersion(t, clients(), "new")
+	var left []string
+	if err := direct.QueryRow(within(t), "SELECT array_agg(nspname::text ORDER BY 1) FROM pg_namespace WHERE nspname LIKE 'rel%'").Scan(&left); err != nil || len(left) != 1 || left[0] != "rel" {
+		t.Errorf("schemas left: %v, %v", left, err)
+	}
+	m := scrape(t, p)
+	m.want(t, "mzcanary_exchanges_total", 0, "class=arm")
+	m.some(t, "mzcanary_exchanges_total", "arm=canary", "class=ok")
 }
