@@ -1,0 +1,55 @@
+package checker
+
+import "fmt"
+
+// Names are the objects of a run.
+type Names struct {
+	// Live is the schema and the cluster in production; Base the schema that nobody
+	// swaps.
+	Live, Base string
+	// Database, Control and Size are the server's.
+	Database, Control, Size string
+}
+
+// Deploy is the schema and the cluster of the next version.
+func (n Names) Deploy() string { return n.Live + "_deploy" }
+
+// Written is the table the clients write to.
+func (n Names) Written() string { return n.Base + ".written" }
+
+// base makes what no swap touches.
+func (n Names) base(app string) []string {
+	return []string{
+		fmt.Sprintf("CREATE TABLE %s.base (k int, v text)", n.Base),
+		fmt.Sprintf("CREATE TABLE %s (id text)", n.Written()),
+		fmt.Sprintf("INSERT INTO %s.base VALUES (1,'a'),(2,'b'),(3,'c')", n.Base),
+		fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", n.Base, app),
+		fmt.Sprintf("GRANT SELECT ON %s.base TO %s", n.Base, app),
+		fmt.Sprintf("GRANT SELECT, INSERT ON %s TO %s", n.Written(), app),
+	}
+}
+
+// version builds a version under a name: an indexed view and a materialized view
+// that say which version they are.
+func (n Names) version(name string, version int) []string {
+	return []string{
+		fmt.Sprintf("CREATE CLUSTER %s (SIZE = '%s')", name, n.Size),
+		fmt.Sprintf("CREATE SCHEMA %s", name),
+		fmt.Sprintf("CREATE VIEW %s.answer AS SELECT %d::int AS version, k, v FROM %s.base", name, version, n.Base),
+		fmt.Sprintf("CREATE INDEX answer_idx IN CLUSTER %[1]s ON %[1]s.answer (k)", name),
+		fmt.Sprintf("CREATE MATERIALIZED VIEW %[1]s.total IN CLUSTER %[1]s AS SELECT %[2]d::int AS version, count(*) AS n FROM %[3]s.base", name, version, n.Base),
+		fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO PUBLIC", name),
+		fmt.Sprintf("GRANT USAGE ON CLUSTER %s TO PUBLIC", name),
+		fmt.Sprintf("GRANT SELECT ON ALL TABLES IN SCHEMA %s TO PUBLIC", name),
+		fmt.Sprintf("ALTER SCHEMA %s OWNER TO %s", name, n.Control),
+		fmt.Sprintf("ALTER CLUSTER %s OWNER TO %s", name, n.Control),
+	}
+}
+
+// drop removes a version, whatever is left of it.
+func (n Names) drop(name string) []string {
+	return []string{
+		fmt.Sprintf("DROP CLUSTER IF EXISTS %s CASCADE", name),
+		fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE", name),
+	}
+}
