@@ -158,7 +158,7 @@ func TestCanaryOpenedByHand(t *testing.T) {
 		p = boot(t, w, testPlan(), 0) // it is journaled like any rollout
 		defer p.stop()
 		s, _ = p.await("the weight again", func(s Status) bool { return s.Weight == 3000 && s.Recovering == "" })
-		if !s.Hand || s.Phase != PhasePaused {
+		if !s.Hand || s.Phase != PhaseRamping || s.Stop != nil {
 			t.Errorf("after a restart: %+v", s)
 		}
 		if s, err = p.c.SetWeight(t.Context(), shopName, 0, Request{Who: "bob"}); err != nil {
@@ -166,6 +166,57 @@ func TestCanaryOpenedByHand(t *testing.T) {
 		}
 		if s, _ = p.awaitOver(); s.Phase != PhaseRolledBack || len(w.marks) != 0 {
 			t.Errorf("%s, marks %v", s.Sentence, w.marks)
+		}
+	})
+}
+
+// Another weight is just another weight: there is no plan that could pause.
+func TestWeightOfACanaryOpenedByHand(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := boot(t, w, testPlan(), 0)
+		defer p.stop()
+		<-p.c.Recovered()
+		weigh := func(weight router.Weight, r Request) (Status, error) {
+			return p.c.SetWeight(t.Context(), shopName, weight, r)
+		}
+		for _, weight := range []router.Weight{3000, 1000, 5000} {
+			s, err := weigh(weight, Request{Who: "bob", Reason: "a look"})
+			if err != nil || s.Weight != weight || s.Phase != PhaseRamping || s.Stop != nil || s.Step != nil {
+				t.Fatalf("at %s: %+v, %v", weight, s, err)
+			}
+			if !strings.Contains(s.Sentence, "opened by hand at "+weight.String()) || strings.Contains(s.Sentence, "paused") {
+				t.Errorf("at %s the status says %s", weight, s.Sentence)
+			}
+		}
+		for _, v := range []Verb{VerbPause, VerbResume, VerbApprove} {
+			_, err := p.c.Do(t.Context(), shopName, v, Request{Who: "bob"})
+			refusedWith(t, ExitUsage, err)
+		}
+		time.Sleep(time.Hour) // nothing moves it
+		if s, _ := p.c.Status(shopName); s.Weight != 5000 || s.Overdue {
+			t.Errorf("an hour later: %s %s", s.Weight, s.Sentence)
+		}
+
+		// A restarted server is waited for, and the weight not raised meanwhile.
+		w.with(func() {
+			w.server.Started = w.server.Started.Add(time.Hour)
+			w.ready = func() Readiness { return Readiness{Why: "hydrating"} }
+		})
+		p.await("the server's restart", func(s Status) bool { return s.Stop != nil && s.Stop.Cause == CauseUpstream })
+		_, err := weigh(9000, Request{Who: "bob"})
+		refusedWith(t, ExitConnect, err)
+		if s, err := weigh(2000, Request{Who: "bob"}); err != nil || s.Weight != 2000 || s.Stop == nil {
+			t.Errorf("lowered: %+v, %v", s, err)
+		}
+		w.with(func() { w.ready = func() Readiness { return Readiness{Ready: true, Why: "ready"} } })
+		p.await("well again", func(s Status) bool { return s.Stop == nil && s.Weight == 2000 })
+
+		if _, err := weigh(0, Request{Who: "bob"}); err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := p.awaitOver(); s.Phase != PhaseRolledBack {
+			t.Errorf("%s", s.Sentence)
 		}
 	})
 }

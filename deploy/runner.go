@@ -269,7 +269,7 @@ func (r *runner) free(takeOver bool) error {
 	switch {
 	case r.s.Recovering:
 		return refusal(ExitConnect, "mzcanary rollout status", "%s is being recovered: the catalog was not read yet", r.s.Deployment)
-	case r.s.Running() && r.s.Hand:
+	case r.s.Running() && r.s.Hand && r.s.Phase == PhaseRamping:
 		return refusal(ExitRace, "mzcanary traffic set 0%", "%s has a canary that was opened by hand at %s", r.s.Deployment, r.s.Weight)
 	case r.s.Running() && r.s.Phase == PhaseWindow:
 		return refusal(ExitRace, "mzcanary rollout cleanup, or rollback", "the rollback window of rollout %s of %s is open", r.s.Rollout, r.s.Deployment)

@@ -54,6 +54,10 @@ func hydratingSentence(s *State, plan Plan) string {
 
 func rampingSentence(s *State, plan Plan) string {
 	switch {
+	case s.Hand && s.Ramp.TakenBack:
+		return "The canary was opened by hand; its weight is taken back until the new version is ready again."
+	case s.Hand:
+		return fmt.Sprintf("The canary was opened by hand at %s and stays there: no plan moves it. `mzcanary traffic set` changes the weight, 0%% closes it.", s.Weight)
 	case s.Ramp.TakenBack:
 		return "The weight is taken back until the new version is ready again."
 	case s.Ramp.Asked != nil:

@@ -212,8 +212,10 @@ func (o *Status) progress(s *State, plan Plan) {
 	if s.Rollout == "" {
 		return
 	}
-	o.Plan, o.Steps = plan.Name, plan.Steps
-	if i := s.Ramp.Step; i < len(plan.Steps) && (s.Phase == PhaseRamping || s.Phase == PhasePromoting) {
+	if o.Plan = plan.Name; !s.Hand {
+		o.Steps = plan.Steps
+	}
+	if i := s.Ramp.Step; !s.Hand && i < len(plan.Steps) && (s.Phase == PhaseRamping || s.Phase == PhasePromoting) {
 		st := plan.Steps[i]
 		o.Step = &StepStatus{I: i + 1, N: len(plan.Steps), What: st.String(), Observed: s.Ramp.Observed, Of: max(st.Bake, st.Within)}
 	}

@@ -300,7 +300,8 @@ func (m *machine) wellAgain() {
 		return
 	}
 	needsReady := m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting
-	if needsReady && m.s.Ready.Good < m.p.Ready.Consecutive {
+	forced := m.s.Hand && m.s.Ramp.Accepted // somebody opened it without asking whether it is ready
+	if needsReady && !forced && m.s.Ready.Good < m.p.Ready.Consecutive {
 		return
 	}
 	if needsReady {

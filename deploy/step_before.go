@@ -19,7 +19,8 @@ func (m *machine) began() {
 	m.do(Action{Kind: ActPreflight})
 }
 
-// handOpened starts in the ramp, paused: there is no plan to follow.
+// handOpened starts in the ramp, without a plan to follow: the weight stays until
+// somebody sets another. Readiness and judge watch it like any ramp.
 func (m *machine) handOpened(e HandOpened) {
 	m.s.Hand, m.s.Weight, m.s.Findings = true, e.Weight, e.Findings
 	m.record(e.Refs, e.Server)
@@ -29,8 +30,7 @@ func (m *machine) handOpened(e HandOpened) {
 	}
 	m.enter(PhaseRamping, e.Request.Who, e.Request.Reason)
 	m.s.Ramp.Entered, m.s.Ramp.Accepted = m.at, e.Request.Force
-	m.stop(Stop{Kind: PhasePaused, Cause: CauseHand, Owner: e.Request.Who, Exit: ExitHuman,
-		Reason: "the canary was opened by hand at " + e.Weight.String(), Next: "mzcanary traffic set 0%"})
+	m.s.note(m.at, e.Request.Who, "weight set by hand", e.Weight.String())
 	m.do(Action{Kind: ActBeginEvidence})
 	m.route()
 	if m.s.Marked {

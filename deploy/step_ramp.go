@@ -82,8 +82,11 @@ func (m *machine) standOnRegress(why string) {
 		}
 	}
 	m.backToRamp()
-	m.stop(Stop{Kind: PhasePaused, Cause: CauseRegress, Exit: ExitRegress, Reason: "the judge said regress: " + why,
-		Next: "mzcanary rollout rollback, or mzcanary rollout resume --force --reason …"})
+	next := "mzcanary rollout rollback, or mzcanary rollout resume --force --reason …"
+	if m.s.Hand {
+		next = "mzcanary traffic set, 0% to close the canary"
+	}
+	m.stop(Stop{Kind: PhasePaused, Cause: CauseRegress, Exit: ExitRegress, Reason: "the judge said regress: " + why, Next: next})
 	m.route()
 }
 

@@ -51,6 +51,8 @@ func isNow(s State) string {
 
 func (m *machine) verbPause(q Request) {
 	switch st := m.s.Stop; {
+	case m.s.Hand && m.s.Phase == PhaseRamping:
+		m.refuse(ExitUsage, "mzcanary traffic set 0%", "the canary of %s was opened by hand; there is no plan to pause", m.s.Deployment)
 	case st != nil && st.Cause == CauseHand:
 		m.refuse(ExitUsage, "mzcanary rollout resume", "%s is paused already, by %s", m.s.Deployment, st.Owner)
 	case st != nil && st.Kind == PhaseBlocked:
@@ -82,7 +84,7 @@ func (m *machine) verbResume(q Request) {
 		m.refuse(ExitUsage, "", "%s is not paused", m.s.Deployment)
 	case st.Kind == PhaseBlocked:
 		m.refuse(st.Exit, st.Next, "%s is blocked, not paused: %s", m.s.Deployment, st.Reason)
-	case m.s.Hand:
+	case m.s.Hand && m.s.Phase == PhaseRamping:
 		m.refuse(ExitUsage, "mzcanary traffic set 0%", "the canary of %s was opened by hand; there is no plan to resume", m.s.Deployment)
 	case st.Cause == CauseUpstream, st.Cause == CauseCleanup, st.Cause == CausePlanEnd:
 		m.refuse(st.Exit, st.Next, "%s cannot be resumed: %s", m.s.Deployment, st.Reason)
@@ -321,6 +323,8 @@ func (m *machine) verbWeight(e VerbAsked) {
 		m.refuse(st.Exit, st.Next, "%s is blocked: %s", m.s.Deployment, st.Reason)
 	case raise && !m.s.Down.IsZero():
 		m.refuse(ExitConnect, "mzcanary check", "the server of %s cannot be asked; the weight is not raised now", m.s.Deployment)
+	case raise && !q.Force && m.s.Hand && st != nil && st.Cause == CauseUpstream:
+		m.refuse(ExitConnect, st.Next, "the server of %s is not well; the weight is not raised now", m.s.Deployment)
 	case raise && !q.Force && (m.s.Ramp.TakenBack || !m.s.Hand && !m.observed()):
 		m.refuse(ExitNotReady, "mzcanary rollout status", "the new version of %s is not ready; the weight is not raised now", m.s.Deployment)
 	case m.s.Hand && e.Weight == 0:
@@ -330,10 +334,20 @@ func (m *machine) verbWeight(e VerbAsked) {
 	}
 }
 
+// setByHand sets the weight. A canary without a plan just has another weight then;
+// a stop that was about the former weight is answered by it.
 func (m *machine) setByHand(q Request, e VerbAsked) {
 	was := m.s.Weight
 	m.s.Weight, m.s.Ramp.TakenBack, m.s.Ramp.Taken = e.Weight, false, 0
-	m.s.Ramp.Accepted = m.s.Ramp.Accepted || m.s.Hand && q.Force
+	if m.s.Hand {
+		m.s.Ramp.Accepted = m.s.Ramp.Accepted || q.Force
+		if st := m.s.Stop; st != nil && st.Cause != CauseUpstream {
+			m.s.Stop = nil
+		}
+		m.decide(q.Who, "weight set by hand", fmt.Sprintf("from %s to %s%s", was, e.Weight, because(q.Reason)))
+		m.route()
+		return
+	}
 	m.stop(Stop{Kind: PhasePaused, Cause: CauseHand, Owner: q.Who, Exit: ExitHuman, Next: "mzcanary rollout resume",
 		Reason: fmt.Sprintf("%s set the weight from %s to %s%s", q.Who, was, e.Weight, because(q.Reason))})
 	m.route()

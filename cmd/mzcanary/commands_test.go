@@ -84,6 +84,8 @@ func TestTraffic(t *testing.T) {
 		t.Errorf("as JSON: %+v", list)
 	}
 	s.want(exitRace, []string{"opened by hand"}, "rollout", "start")
+	s.want(exitDone, []string{"shop: wanted 60% on the canary"}, "traffic", "set", "60%")
+	s.want(exitDone, []string{"shop: ramping. The canary was opened by hand at 60% and stays there"}, "rollout", "status")
 	s.want(exitDone, []string{"wanted 0%"}, "traffic", "set", "0%")
 	s.await("the session is back", func() bool { return answerOf(t, conn) == "old" })
 	s.want(exitUsage, []string{`no deployment "shoes"`}, "traffic", "set", "5%", "-d", "shoes")
