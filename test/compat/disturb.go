@@ -204,9 +204,9 @@ func (d *disturber) note(err error, what string, count *int) {
 }
 
 // isBusy recognises the refusals that are right while a rollback is under way or
-// just over: the next flip comes 50 ms later.
+// just over (exit code 8: somebody else was faster): the next flip comes 50 ms later.
 func isBusy(err error) bool {
-	for _, words := range []string{"rolling_back", "rolling back already", "still removing its marks", "no rollout is running", "the rollout is over"} {
+	for _, words := range []string{"rolling_back", "rolling back already", `"exit":8,`, "no rollout is running", "the rollout is over"} {
 		if strings.Contains(err.Error(), words) {
 			return true
 		}
