@@ -142,15 +142,15 @@ deployments:
       plan:
         steps:
           - {weight: 0, approve: {within: 1m}}
-          - {weight: 5%, bake: {{.D 8000}}}
-          - {weight: 25%, bake: {{.D 8000}}}
-          - {weight: 100%, bake: {{.D 8000}}}
+          - {weight: 5%, bake: {{.D 10000}}}
+          - {weight: 25%, bake: {{.D 10000}}}
+          - {weight: 100%, bake: {{.D 10000}}}
           - {promote: {}}
       minimum: {units: 2, exchanges: 20}
       ready: {max_lag: 5s, within: 1m, poll: {{.D 500}}, consecutive: 3, probe: 2s}
       on_rollback: {cancel_after: 2s, end_streams_after: 5s}
     promote: {gather: 1s, max_stall: 5s, attempts: 5, patience: 20s}
-    window:  {for: {{.D 6000}}}
+    window:  {for: {{.D 8000}}}
     drain:   {for: {{.D 10000}}, then: terminate}
 admin:    {address: "{{.Addrs.Admin}}"}
 observe:  {address: "{{.Addrs.Observe}}"}
