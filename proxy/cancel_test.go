@@ -37,15 +37,19 @@ func (c *player) awaitKey() *pgproto3.BackendKeyData {
 func (r *rig) cancel(key *pgproto3.BackendKeyData) {
 	r.t.Helper()
 	conn := r.conn()
-	b := binary.BigEndian.AppendUint32(nil, uint32(12+len(key.SecretKey)))
-	b = binary.BigEndian.AppendUint32(b, 80877102)
-	b = binary.BigEndian.AppendUint32(b, key.ProcessID)
-	if _, err := conn.Write(append(b, key.SecretKey...)); err != nil {
+	if _, err := conn.Write(cancelPacket(key)); err != nil {
 		r.t.Fatal(err)
 	}
 	if _, err := io.ReadAll(conn); err != nil {
 		r.t.Fatalf("waiting for the end of the cancel connection: %v", err)
 	}
+}
+
+func cancelPacket(key *pgproto3.BackendKeyData) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(12+len(key.SecretKey)))
+	b = binary.BigEndian.AppendUint32(b, 80877102)
+	b = binary.BigEndian.AppendUint32(b, key.ProcessID)
+	return append(b, key.SecretKey...)
 }
 
 const wantCancel = "\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x10\x92" + serverSecret
