@@ -36,11 +36,7 @@ func (p *program) rolloutVerb(verb, short, example string) *cobra.Command {
 	var req admin.Request
 	cmd := &cobra.Command{Use: verb, Short: short, Example: "  " + example, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			name, err := p.one(cmd.Context(), c)
+			c, name, err := p.target(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -76,11 +72,7 @@ preflight finds missing (status shows which), if they are all that is missing; a
 				return fmt.Errorf("--wait takes promoted or done, not %q", wait)
 			}
 			ctx := cmd.Context()
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			name, err := p.one(ctx, c)
+			c, name, err := p.target(ctx)
 			if err != nil {
 				return err
 			}
@@ -190,11 +182,7 @@ func (p *program) rolloutStatus() *cobra.Command {
 		Example: "  mzcanary rollout status\n  mzcanary rollout status --watch\n  mzcanary rollout status --output json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			name, err := p.one(ctx, c)
+			c, name, err := p.target(ctx)
 			if err != nil {
 				return err
 			}
@@ -215,11 +203,7 @@ func (p *program) rolloutHistory() *cobra.Command {
 	return &cobra.Command{Use: "history", Short: "Rollouts that are over, newest first", Args: cobra.NoArgs,
 		Example: "  mzcanary rollout history",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			name, err := p.one(cmd.Context(), c)
+			c, name, err := p.target(cmd.Context())
 			if err != nil {
 				return err
 			}

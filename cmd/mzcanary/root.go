@@ -179,6 +179,16 @@ func (p *program) one(ctx context.Context, c *admin.Client) (string, error) {
 	return "", fmt.Errorf("there are %d deployments (%v): name one with --deployment", len(all), names)
 }
 
+// target is what a command about one deployment needs: the client and the name.
+func (p *program) target(ctx context.Context) (*admin.Client, string, error) {
+	c, err := p.client()
+	if err != nil {
+		return nil, "", err
+	}
+	name, err := p.one(ctx, c)
+	return c, name, err
+}
+
 func (p *program) json(v any) error {
 	e := json.NewEncoder(p.out)
 	e.SetIndent("", "  ")

@@ -62,11 +62,7 @@ sample are asked first; --force skips both. Sessions follow at their next bounda
 			if err != nil {
 				return err
 			}
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			name, err := p.one(cmd.Context(), c)
+			c, name, err := p.target(cmd.Context())
 			if err != nil {
 				return err
 			}
