@@ -39,7 +39,8 @@ told so (08001) and /readyz says why.`,
 	f.DurationVar(&opts.Watch, "watch", 0, "shortest time between two looks at the ids")
 	f.DurationVar(&opts.Settle, "settle", 0, "healthy time after a restart before anything is dropped")
 	f.BoolVar(&opts.DebugHolds, "debug-holds", false, "let the API hold sessions at will")
-	for _, hidden := range []string{"tick", "watch", "settle", "debug-holds"} {
+	f.BoolVar(&opts.Pprof, "pprof", false, "serve profiles under /debug/pprof/ on the admin address")
+	for _, hidden := range []string{"tick", "watch", "settle", "debug-holds", "pprof"} {
 		hide(cmd, hidden)
 	}
 	return cmd

@@ -36,6 +36,8 @@ type Options struct {
 	Unsafe Unsafe
 	// DebugHolds lets the API hold sessions at will; see admin.WithDebugHolds.
 	DebugHolds bool
+	// Pprof serves profiles on the admin address; see admin.WithPprof.
+	Pprof bool
 }
 
 // App is the whole program, built and not yet running.
@@ -209,7 +211,10 @@ func (a *App) observer() *observer {
 func (a *App) api() http.Handler {
 	api := admin.NewHandler(a.ctl, a.proxy)
 	if a.opts.DebugHolds {
-		return admin.WithDebugHolds(api, a.proxy)
+		api = admin.WithDebugHolds(api, a.proxy)
+	}
+	if a.opts.Pprof {
+		api = admin.WithPprof(api)
 	}
 	return api
 }
