@@ -19,6 +19,7 @@ type counters struct {
 	starts         [64]atomic.Uint64 // by wire.Kind
 	ends           [64]atomic.Uint64
 	cancels        struct{ forwarded, idle, held, unknown, failed atomic.Uint64 }
+	untracked      [reasonCount]atomic.Uint64
 	stalls         [len(stallBounds) + 1]atomic.Uint64
 	stallSum       atomic.Int64 // nanoseconds
 	stallMax       atomic.Int64
@@ -95,6 +96,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.sessions, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.stall} {
 		ch <- d
 	}
+	ch <- untrackedDesc()
 }
 
 // sessionStates are the labels of the state of a session.
@@ -123,6 +125,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(c.starts, &n.starts[k], k.Label())
 		counter(c.ends, &n.ends[k], k.Label())
 	}
+	n.collectUntracked(ch)
 	counter(c.holds, &n.holds)
 	counter(c.expired, &n.expired)
 	for i := range n.retargets {
