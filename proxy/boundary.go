@@ -133,6 +133,7 @@ type Tracker struct {
 	owed   int
 	status byte
 	reason Reason
+	noted  bool // the reason has been counted
 	txn    cursorTxn
 }
 

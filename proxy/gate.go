@@ -57,6 +57,7 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 		}
 	}
 	s.track.ClientPartial(s.fromClient.Partial())
+	s.noteUntracked()
 	s.bytesIn += uint64(n)
 	s.writing.Store(n > 0)
 	if v == waitWake || v == waitHeld || v == waitCancel {

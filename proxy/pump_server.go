@@ -167,6 +167,7 @@ func (s *session) take(p []byte) (out []byte, next after, err error) {
 	}
 	partial := s.fromServer.Partial()
 	s.track.ServerPartial(partial)
+	s.noteUntracked()
 	if !s.splitting {
 		s.clientClean = !partial && !s.errorOpen
 	}
