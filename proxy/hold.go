@@ -275,9 +275,12 @@ func (h *Hold) release() {
 	h.sum()
 }
 
+// wakeSpread opens the gates in batches, each at its own moment of the
+// configured time: a machine that is late does not add its delays up.
 func (h *Hold) wakeSpread(waiting []*session) {
 	batches := (len(waiting) + releaseBatch - 1) / releaseBatch
-	for i := 0; len(waiting) > 0; i++ {
+	begin := time.Now()
+	for i := 1; len(waiting) > 0; i++ {
 		n := min(releaseBatch, len(waiting))
 		for _, s := range waiting[:n] {
 			s.mu.Lock()
@@ -287,7 +290,8 @@ func (h *Hold) wakeSpread(waiting []*session) {
 		}
 		waiting = waiting[n:]
 		if len(waiting) > 0 {
-			time.Sleep(h.p.cfg.ReleaseSpread / time.Duration(batches))
+			due := h.p.cfg.ReleaseSpread * time.Duration(i) / time.Duration(batches)
+			time.Sleep(due - time.Since(begin))
 		}
 	}
 }

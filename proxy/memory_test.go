@@ -45,6 +45,7 @@ type memoryConn struct {
 type deadline struct {
 	timer *time.Timer
 	over  chan struct{}
+	moved chan struct{} // closed and replaced by set; nil until somebody waits
 }
 
 func (d *deadline) set(t time.Time) {
@@ -54,6 +55,10 @@ func (d *deadline) set(t time.Time) {
 	}
 	over := make(chan struct{})
 	d.over = over
+	if d.moved != nil {
+		close(d.moved)
+		d.moved = nil
+	}
 	switch wait := time.Until(t); {
 	case t.IsZero():
 	case wait <= 0:
@@ -63,15 +68,19 @@ func (d *deadline) set(t time.Time) {
 	}
 }
 
-func (c *memoryConn) deadlineOf(d *deadline) <-chan struct{} {
+// deadlineOf gives the deadline that holds now and how a wait learns of a new one.
+func (c *memoryConn) deadlineOf(d *deadline) (over, moved <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return d.over
+	if d.moved == nil {
+		d.moved = make(chan struct{})
+	}
+	return d.over, d.moved
 }
 
 func (c *memoryConn) Read(p []byte) (int, error) {
 	for {
-		over := c.deadlineOf(&c.read)
+		over, moved := c.deadlineOf(&c.read)
 		select {
 		case <-over:
 			return 0, os.ErrDeadlineExceeded
@@ -96,21 +105,15 @@ func (c *memoryConn) Read(p []byte) (int, error) {
 		select {
 		case <-changed:
 		case <-over:
-		case <-c.deadlineMoved(over, &c.read):
+		case <-moved:
 		}
 	}
-}
-
-// deadlineMoved is how a read that waits learns of a new deadline: in this
-// simple connection by a look every few milliseconds of (simulated) time.
-func (c *memoryConn) deadlineMoved(<-chan struct{}, *deadline) <-chan time.Time {
-	return time.After(5 * time.Millisecond)
 }
 
 func (c *memoryConn) Write(p []byte) (int, error) {
 	written := 0
 	for {
-		over := c.deadlineOf(&c.write)
+		over, moved := c.deadlineOf(&c.write)
 		select {
 		case <-over:
 			return written, os.ErrDeadlineExceeded
@@ -135,7 +138,7 @@ func (c *memoryConn) Write(p []byte) (int, error) {
 		select {
 		case <-changed:
 		case <-over:
-		case <-c.deadlineMoved(over, &c.write):
+		case <-moved:
 		}
 	}
 }
