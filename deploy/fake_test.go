@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ type world struct {
 	names    map[Kind]map[string]string // name -> id
 	marks    map[string]Mark            // by id
 	server   ServerInfo
-	revision int // of the catalog
+	revision *atomic.Int64 // of the catalog, which deployments on one server share
+	backend  uint32        // of the DDL transaction
 	down     bool
 	findings []Finding
 	ready    func() Readiness
@@ -95,7 +97,7 @@ const (
 )
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t,
+	return &world{t: t, revision: new(atomic.Int64), backend: 77,
 		names: map[Kind]map[string]string{
 			KindSchema:  {"prod": oldSchema, "prod_deploy": newSchema},
 			KindCluster: {"prod": oldCluster, "prod_deploy": newCluster},
@@ -189,7 +191,7 @@ func (l *life) ddl(what string, effect func() error) error {
 		if err := effect(); err != nil {
 			return err
 		}
-		l.w.revision++
+		l.w.revision.Add(1)
 		return nil
 	})
 }
@@ -298,7 +300,7 @@ func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared
 				return err
 			}
 		}
-		tx.revision = w.revision
+		tx.revision = w.revision.Load()
 		_, err := w.moved(statements)
 		return err
 	})
@@ -362,10 +364,10 @@ func (f fakeWarehouse) Foreign(context.Context, []uint32) (out map[string]int, e
 type fakePrepared struct {
 	l          *life
 	statements []string
-	revision   int
+	revision   int64
 }
 
-func (p *fakePrepared) Backend() uint32 { return 77 }
+func (p *fakePrepared) Backend() uint32 { return p.l.w.backend }
 
 func (p *fakePrepared) Rollback(context.Context) error {
 	return p.l.act("rollback", func() error { return nil })
@@ -385,7 +387,7 @@ func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
 			w.errorf("COMMIT while the canary means %s", w.routing.Canary)
 		}
 		fault := commitFault{outcome: Done, applied: true}
-		if p.revision != w.revision {
+		if p.revision != w.revision.Load() {
 			fault = commitFault{outcome: NotDone, err: ErrConflict}
 		} else if len(w.commits) > 0 {
 			fault, w.commits = w.commits[0], w.commits[1:]
@@ -396,7 +398,7 @@ func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
 				w.errorf("statements of the swap: %v", err)
 			}
 			w.names = names
-			w.revision++
+			w.revision.Add(1)
 		}
 		outcome, silent = fault.outcome, fault.silent
 		return fault.err
@@ -411,7 +413,7 @@ func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
 	return outcome, err
 }
 
-var alter = regexp.MustCompile(`^ALTER (SCHEMA|CLUSTER) (?:"materialize"\.)?"([^"]+)" (SWAP WITH|RENAME TO) "([^"]+)"$`)
+var alter = regexp.MustCompile(`^ALTER (SCHEMA|CLUSTER) (?:"[^"]+"\.)?"([^"]+)" (SWAP WITH|RENAME TO) "([^"]+)"$`)
 
 // moved applies the statements to a copy of the names, as the server would.
 func (w *world) moved(statements []string) (map[Kind]map[string]string, error) {
