@@ -148,6 +148,9 @@ func (c *Controller) Do(ctx context.Context, deployment string, verb Verb, req R
 	if verb == VerbWeight {
 		return Status{}, refusal(ExitUsage, "mzcanary traffic set 20%", "setting the weight needs a weight")
 	}
+	if verb == VerbAdopt {
+		return r.adopt(ctx, req)
+	}
 	return r.ask(ctx, request{event: &VerbAsked{Verb: verb, Request: req}})
 }
 

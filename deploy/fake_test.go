@@ -252,7 +252,20 @@ func (f fakeWarehouse) Unmark(_ context.Context, _ string, refs []Ref) error {
 }
 
 func (f fakeWarehouse) Marks(context.Context, Spec) (out []Mark, err error) {
-	err = f.l.read("marks", func() { out = slices.Collect(maps.Values(f.l.w.marks)) })
+	err = f.l.read("marks", func() {
+		for kind, names := range f.l.w.names {
+			for name, id := range names {
+				m, marked := f.l.w.marks[id]
+				if rollout, retired := strings.CutPrefix(name, "prod_deploy_retired_"); !marked && retired {
+					m, marked = Mark{Rollout: rollout, Side: "old"}, true
+				}
+				if marked {
+					m.Ref = Ref{Kind: kind, Name: name, ID: id}
+					out = append(out, m)
+				}
+			}
+		}
+	})
 	return out, err
 }
 

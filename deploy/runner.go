@@ -66,6 +66,7 @@ type jobResult struct {
 type request struct {
 	start *startOrder
 	hand  *handOrder
+	adopt *adoptOrder
 	event *VerbAsked
 	reply chan answer
 }
@@ -226,6 +227,8 @@ func (r *runner) serve(ctx context.Context, q *request) {
 		err = r.begin(ctx, q.start)
 	case q.hand != nil:
 		err = r.open(ctx, q.hand)
+	case q.adopt != nil:
+		err = r.takeOverMarks(ctx, q.adopt)
 	default:
 		q.event.At = At{r.c.opts.Clock()}
 		if no := r.handle(ctx, *q.event); no != nil {

@@ -32,6 +32,8 @@ func (m *machine) take(ev Event) {
 		m.began()
 	case HandOpened:
 		m.handOpened(e)
+	case Adopted:
+		m.adopted(e)
 	case StrayFound:
 		m.strayFound(e)
 	case Restarted:

@@ -3,6 +3,7 @@ package deploy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -58,10 +59,15 @@ func (m *machine) drained() {
 	m.byHandOnly()
 }
 
+// fenced: no part of the old version stands under a deploy name.
+func (s *State) fenced() bool {
+	return !slices.ContainsFunc(s.Pairs, func(p PairState) bool { return p.Retired == p.Deploy })
+}
+
 // byHandOnly: without a fence the old version stands under the deploy names, and
 // nothing is dropped before a person said so. True means that it still waits.
 func (m *machine) byHandOnly() bool {
-	if m.p.Promote.Fence || m.s.After.Cleanup {
+	if m.s.fenced() || m.s.After.Cleanup {
 		return false
 	}
 	if m.s.Stop == nil {

@@ -46,8 +46,8 @@ func (m *machine) strayFound(e StrayFound) {
 	}
 	m.s.Stray = e.Marks
 	m.stop(Stop{Kind: PhaseBlocked, Cause: CauseJournal, Live: true, Exit: ExitHuman,
-		Reason: fmt.Sprintf("the catalog carries marks of rollout %s (%s) and there is no journal of it", e.Marks[0].Rollout, e.Marks[0].Phase),
-		Next:   "mzcanary rollout abort --force --reason … removes the marks; mzcanary rollout start --take-over starts over"})
+		Reason: fmt.Sprintf("the catalog carries %s of rollout %s and there is no journal of it", e.Marks[0].trace(), e.Marks[0].Rollout),
+		Next:   "mzcanary rollout adopt " + e.Marks[0].Rollout + "; or abort --force --reason …, which only removes the marks; or start --take-over, which starts over"})
 	m.route()
 }
 

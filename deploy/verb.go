@@ -14,11 +14,12 @@ const (
 	VerbRetry    Verb = "retry"
 	VerbCleanup  Verb = "cleanup"
 	VerbWeight   Verb = "weight" // traffic set
+	VerbAdopt    Verb = "adopt"
 )
 
 // Verbs lists them in the order of the published table.
 func Verbs() []Verb {
-	return []Verb{VerbPause, VerbResume, VerbApprove, VerbPromote, VerbRollback, VerbAbort, VerbRetry, VerbCleanup, VerbWeight}
+	return []Verb{VerbPause, VerbResume, VerbApprove, VerbPromote, VerbRollback, VerbAbort, VerbRetry, VerbCleanup, VerbWeight, VerbAdopt}
 }
 
 // VerbRow is one line of the published table: what a verb does in a phase.
@@ -55,12 +56,17 @@ func lookupVerb(v Verb, p Phase) (allowed bool, does string) {
 		if p == PhaseIdle && v == VerbAbort {
 			return true, "removes marks that were found without a journal (force); otherwise there is nothing to abort"
 		}
+		if p == PhaseIdle && v == VerbAdopt {
+			return true, "rebuilds a lost journal from the marks in the catalog; refused without such marks"
+		}
 		if p == PhaseIdle {
 			return false, "no rollout is running"
 		}
 		return false, "the rollout is over (" + string(p) + ")"
 	}
 	switch v {
+	case VerbAdopt:
+		return false, "the rollout has its journal; there is nothing to adopt"
 	case VerbPause:
 		return pauseIn(p)
 	case VerbResume:

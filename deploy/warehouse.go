@@ -130,6 +130,14 @@ type Mark struct {
 	Side string `json:"side"`
 }
 
+// trace says what of a rollout was found.
+func (m Mark) trace() string {
+	if m.Phase == "" {
+		return "the retired name " + m.Ref.Name
+	}
+	return "marks (" + m.Phase + ")"
+}
+
 // Dependent is something that a drop would take along, or someone who still uses
 // what is to be dropped.
 type Dependent struct {
@@ -193,7 +201,7 @@ type Warehouse interface {
 	Mark(ctx context.Context, database string, marks []Mark) error
 	Unmark(ctx context.Context, database string, refs []Ref) error
 	// Marks finds marks on the deployment's objects and on anything named as its
-	// retired sides.
+	// retired sides. A retired name without a mark is one with an empty phase.
 	Marks(ctx context.Context, spec Spec) ([]Mark, error)
 	// Grant gives rights in their order, one statement each, and returns how many
 	// were given before an error. Revoke takes rights away; it finds what they are on

@@ -29,6 +29,7 @@ func (p *program) rollout() *cobra.Command {
 	} {
 		cmd.AddCommand(p.rolloutVerb(v.verb, v.short, v.example))
 	}
+	cmd.AddCommand(p.rolloutAdopt())
 	return cmd
 }
 
@@ -50,6 +51,35 @@ func (p *program) rolloutVerb(verb, short, example string) *cobra.Command {
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the record")
 	cmd.Flags().StringVar(&req.Rollout, "rollout", "", "only if this rollout `id` is the running one")
 	cmd.Flags().BoolVar(&req.Force, "force", false, "without the evidence that is asked for; needs --reason")
+	return cmd
+}
+
+func (p *program) rolloutAdopt() *cobra.Command {
+	var req admin.Request
+	cmd := &cobra.Command{Use: "adopt ID", Short: "Rebuild a rollout whose journal was lost from its marks in the catalog", Args: cobra.ExactArgs(1),
+		Long: `For a deployment that is blocked because the catalog carries marks, or retired names, of a rollout without a journal.
+When the names are swapped it goes on in the rollback window, whose clock starts anew; otherwise it ends as rolled back: nobody
+can say what was proven of the new version. What --fix had granted is not known any more and stays.
+
+` + exitHelp,
+		Example: "  mzcanary rollout adopt r7k3m2 --reason 'the disk was lost'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			name, err := p.one(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			req.Who, req.Rollout = who(), args[0]
+			s, err := c.Do(cmd.Context(), name, "adopt", req)
+			if err != nil {
+				return err
+			}
+			return p.printStatus(s)
+		}}
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the record")
 	return cmd
 }
 

@@ -185,6 +185,34 @@ func (w *Warehouse) Marks(ctx context.Context, spec deploy.Spec) ([]deploy.Mark,
 			marks = append(marks, m)
 		}
 	}
+	unmarked, err := w.retired(ctx, spec)
+	for _, m := range unmarked {
+		if !slices.ContainsFunc(marks, func(had deploy.Mark) bool { return had.Ref.Kind == m.Ref.Kind && had.Ref.ID == m.Ref.ID }) {
+			marks = append(marks, m)
+		}
+	}
+	return marks, err
+}
+
+// retired finds what stands under a retired name of the deployment. The name alone
+// says of which rollout it is, and that it is the old version.
+func (w *Warehouse) retired(ctx context.Context, spec deploy.Spec) ([]deploy.Mark, error) {
+	ids, err := w.namesOf(ctx, spec.Database)
+	if err != nil {
+		return nil, err
+	}
+	var marks []deploy.Mark
+	for key, id := range ids {
+		for _, p := range (&snapshot{spec: spec}).pairs() {
+			rollout, is := strings.CutPrefix(key.name, p.deploy+"_retired_")
+			if is && p.kind == key.kind {
+				marks = append(marks, deploy.Mark{Ref: deploy.Ref{Kind: key.kind, Name: key.name, ID: id}, Rollout: rollout, Spec: spec.Name, Side: "old"})
+			}
+		}
+	}
+	slices.SortFunc(marks, func(a, b deploy.Mark) int {
+		return strings.Compare(a.Ref.Name+string(a.Ref.Kind), b.Ref.Name+string(b.Ref.Kind))
+	})
 	return marks, nil
 }
 
