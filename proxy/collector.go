@@ -23,6 +23,7 @@ type counters struct {
 	stalls         [len(stallBounds) + 1]atomic.Uint64
 	stallSum       atomic.Int64 // nanoseconds
 	stallMax       atomic.Int64
+	clientSets     [numOwnSets]atomic.Uint64
 }
 
 // stallBounds are the upper bounds of the buckets of held messages' waits.
@@ -82,18 +83,19 @@ func (p *Proxy) Collector() prometheus.Collector {
 		expired:  d("holds_expired_total", "Holds released by the end of their lease."),
 		moves:    d("retargets_total", "Moves of a session to its target, by outcome.", "outcome"),
 		cancels:  d("cancels_total", "Cancel requests of clients, by what became of them.", "outcome"),
+		sets:     d("client_sets_total", "Own SET, RESET and DISCARD of clients that changed cluster or search_path, by what became of the session.", "outcome"),
 		stall:    d("hold_stall_seconds", "How long messages waited at a closed gate."),
 	}
 }
 
 type collector struct {
-	p                                                                             *Proxy
-	sessions, unmoved, conns, starts, ends, holds, expired, moves, cancels, stall *prometheus.Desc
+	p                                                                                   *Proxy
+	sessions, unmoved, conns, starts, ends, holds, expired, moves, cancels, sets, stall *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.sessions, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.stall} {
+	for _, d := range []*prometheus.Desc{c.sessions, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.sets, c.stall} {
 		ch <- d
 	}
 	ch <- untrackedDesc()
@@ -130,6 +132,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(c.expired, &n.expired)
 	for i := range n.retargets {
 		counter(c.moves, &n.retargets[i], armstats.Injection(i).String())
+	}
+	for o := ownMapped; o < numOwnSets; o++ {
+		counter(c.sets, &n.clientSets[o], ownSetNames[o])
 	}
 	for name, v := range map[string]*atomic.Uint64{
 		"forwarded": &n.cancels.forwarded, "idle": &n.cancels.idle, "held": &n.cancels.held,

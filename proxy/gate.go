@@ -103,6 +103,8 @@ func (s *session) mayGo(kind byte) verdict {
 		return waitWake
 	case kind == 'X':
 		return pass
+	case s.attn&attnJoin != 0:
+		return waitWake
 	case s.attn&attnFull != 0:
 		if s.track.Full() {
 			return waitWake

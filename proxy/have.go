@@ -51,6 +51,10 @@ type Have struct {
 	inTxn    bool // inside an explicit transaction
 	failed   bool // an error since the last ReadyForQuery
 	byClient bool // the client caused a change; see ClientSet
+	bySet    bool // by a value of its own, told by the server; see Own
+	byReset  bool // by DISCARD ALL or RESET
+	told     bool // a value was told since the last tag
+	lastWas  Tag
 }
 
 // Parameter takes a ParameterStatus. It keeps copies.
@@ -71,8 +75,10 @@ func (h *Have) Parameter(name, value []byte) {
 	if !h.loggedIn {
 		return
 	}
-	h.byClient = true
+	h.byClient, h.told = true, true
 	if h.Traits.ReportsAll {
+		// It comes behind the tag, before ReadyForQuery.
+		h.bySet = h.bySet || h.lastWas != TagReset && h.lastWas != TagDiscardAll
 		v.certain = HaveKnown
 		return
 	}
@@ -82,6 +88,14 @@ func (h *Have) Parameter(name, value []byte) {
 
 // Tag takes the tag of a CommandComplete.
 func (h *Have) Tag(tag Tag) {
+	switch tag {
+	case TagDiscardAll, TagReset:
+		h.byReset = true
+	case TagCommit, TagRollback: // what they tell has been taken back
+	default:
+		h.bySet = h.bySet || h.told
+	}
+	h.told, h.lastWas = false, tag
 	if h.Traits.ReportsAll {
 		return // whatever changes is told before ReadyForQuery
 	}
@@ -130,6 +144,9 @@ func (h *Have) Ready(status byte) {
 		h.settle()
 	}
 	h.failed, h.inTxn = false, status != 'I'
+	if status == 'I' && !h.byClient {
+		h.byReset = false // of something else
+	}
 }
 
 // settle is called at the end of a transaction.
@@ -163,7 +180,7 @@ func (h *Have) both() [2]*held { return [2]*held{&h.cluster, &h.path} }
 func (h *Have) Injected(values router.Settings) {
 	h.cluster = held{value: values.Cluster, seen: h.cluster.seen || values.Cluster != "", certain: HaveKnown}
 	h.path = held{value: router.FormatPath(values.Path), seen: true, certain: HaveKnown}
-	h.byClient = false
+	h.byClient, h.bySet, h.byReset = false, false, false
 }
 
 // Forget says that the values are not known any more.
@@ -199,4 +216,13 @@ func (h *Have) ClientSet() bool {
 	was := h.byClient
 	h.byClient = false
 	return was
+}
+
+// Own tells, once, how the client changed the values since the last injection:
+// set is a value that the server told of, reset that it may have gone back to what the
+// session started with.
+func (h *Have) Own() (set, reset bool) {
+	set, reset = h.bySet, h.byReset
+	h.bySet, h.byReset = false, false
+	return set, reset
 }

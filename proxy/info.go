@@ -19,13 +19,18 @@ type SessionInfo struct {
 	Client      string        `json:"client"` // address and port
 	Connected   time.Duration `json:"connected"`
 
-	Arm       router.Arm      `json:"arm"`             // the arm its settings mean now
-	Wanted    router.Arm      `json:"wanted"`          // the arm it should be on
-	Fixed     string          `json:"fixed,omitempty"` // what fixes its arm other than the weight
-	Have      router.Settings `json:"have"`
-	HaveState string          `json:"have_state"` // known, provisional, unknown
-	Want      router.Settings `json:"want"`
-	Moved     bool            `json:"moved"` // have is known and equals want
+	Arm    router.Arm      `json:"arm"`             // the arm its settings mean now
+	Wanted router.Arm      `json:"wanted"`          // the arm it should be on
+	Fixed  string          `json:"fixed,omitempty"` // what fixes its arm other than the weight
+	Have   router.Settings `json:"have"`
+	// ClientSet is what became of the client's last own SET, RESET or DISCARD that
+	// changed cluster or search_path: mapped, reset, released, returned; ClientSets
+	// is how many there were.
+	ClientSet  string          `json:"client_set,omitempty"`
+	ClientSets uint64          `json:"client_sets"`
+	HaveState  string          `json:"have_state"` // known, provisional, unknown
+	Want       router.Settings `json:"want"`
+	Moved      bool            `json:"moved"` // have is known and equals want
 
 	Place     Place         `json:"place"`
 	Why       string        `json:"why"` // why it is not at a boundary or not moved, in words
@@ -149,6 +154,7 @@ func (s *session) info() SessionInfo {
 		Have: have, HaveState: s.have.Certain().String(), Held: s.hold != nil && s.rest == atBoundary,
 		Exchanges: s.exchanges, Errors: s.errors, Retargets: s.retargets, FailedMoves: s.failedMoves,
 		BytesIn: s.bytesIn, BytesOut: s.bytesOut, Place: s.place(state),
+		ClientSet: ownSetNames[s.own], ClientSets: s.ownSets,
 	}
 	if s.fleet != nil {
 		i.Deployment = s.fleet.name

@@ -72,6 +72,8 @@ func (s *session) finishLogin() (unit []byte, err error) {
 	}
 	s.p.reg.enter(s, dec)
 	s.mu.Lock()
+	s.login, _ = s.have.Values()
+	s.loginBase, s.loginManaged = dec.Base, dec.Managed()
 	s.attn &^= attnLogin
 	if s.attn&attnMove != 0 && s.atRest() {
 		unit = s.beginUnit()

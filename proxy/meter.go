@@ -44,7 +44,7 @@ func (s *session) answered(status byte, next *after) {
 	if s.track.owed > 0 || s.track.unsynced() {
 		s.beginAt(now) // the server turns to what was pipelined behind it
 	}
-	if s.fleet != nil && status == 'I' && (s.have.Certain() != HaveKnown || s.have.byClient) {
+	if status == 'I' && (s.have.byClient || s.fleet != nil && s.have.Certain() != HaveKnown) {
 		s.clientHasSet(next)
 	}
 }

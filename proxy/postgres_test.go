@@ -221,15 +221,15 @@ func TestClientsOwnSearchPath(t *testing.T) {
 		{"SET timezone = 'UTC'", "prod_deploy, public"},
 		{"DISCARD ALL", "prod_deploy"},
 		{"BEGIN; SET LOCAL search_path = public; COMMIT", "prod_deploy"},
-		{"SET search_path = public", "public"}, // foreign: released
-		{"SET search_path = prod", "prod"},     // and it stays so
+		{"SET search_path = public", "public"},    // foreign: released
+		{"SET search_path = prod", "prod_deploy"}, // and back
 	} {
 		exec(step.do)
 		if got := strings.ReplaceAll(show(), `"`, ""); got != step.want {
 			t.Errorf("after %s the search_path is %s, want %s", step.do, got, step.want)
 		}
 	}
-	if i := s.p.Sessions("")[0]; i.Deployment != "" || i.Reason == "" {
+	if i := s.p.Sessions("")[0]; i.Deployment != shop || i.ClientSet != "returned" {
 		t.Errorf("session %+v", i)
 	}
 }

@@ -109,6 +109,7 @@ type after struct {
 	login bool   // the login's ReadyForQuery came: decide, register, let it through
 	unit  []byte // to be written to the server: the gate is closed to the client for it
 	leave bool   // the session is unmanaged from now on
+	join  bool   // the session is managed from now on; behind leave
 	more  bool   // the end of the stream is likely to follow
 }
 
@@ -131,6 +132,9 @@ func (s *session) relay(p []byte) (more bool, err error) {
 	}
 	if next.leave {
 		s.p.reg.leave(s)
+	}
+	if next.join {
+		s.join()
 	}
 	return next.more, err
 }

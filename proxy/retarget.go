@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"mzcanary/internal/armstats"
@@ -75,6 +74,9 @@ func (s *session) reckon(snap *router.Snapshot) {
 func (s *session) judge() {
 	s.attn &^= attnMove
 	s.wakeClient()
+	if s.fleet == nil && s.ask && s.track.reason == ReasonNone {
+		s.attn |= attnMove // to ask what the client has set
+	}
 	values, ok := s.have.Values()
 	s.onDeploy = s.fleet != nil && ok && !values.Equal(s.decision.Base)
 	if s.fleet == nil || s.p.cfg.Unsafe.NoRetarget || s.stuckEpoch == s.epoch || s.track.reason != ReasonNone {
@@ -195,6 +197,9 @@ func (s *session) finishUnit(next *after) {
 		s.retargets++
 		s.moveFails = 0
 		s.unitGone(armstats.Retargeted)
+		if s.leaving != "" {
+			s.release(s.leaving, next)
+		}
 	case outcome == wire.UnitDone:
 		s.have.Injected(r.want) // set back; the move itself has been counted as failed
 		s.unitGone(armstats.Missing)
@@ -270,77 +275,14 @@ func (s *session) askAnswered(r *running, next *after) {
 		return
 	}
 	s.ask = false
-	if ok {
+	set, reset := s.have.Own()
+	switch {
+	case ok:
 		s.have.Injected(values)
-		s.adopt(values, next)
-	} else {
+		s.takeOver(values, set, reset, next)
+	case s.fleet != nil:
 		s.release("the server does not say what the session has after the client set it", next)
 	}
 	s.unitGone(armstats.Retargeted)
 	s.judge()
-}
-
-// clientHasSet is called at a boundary when the values are not those that were
-// injected or logged in with any more, or may not be.
-func (s *session) clientHasSet(next *after) {
-	if s.have.ClientSet() && s.p.cfg.ClientSet(s.fleet.name) == ReleaseClientSet {
-		s.release("the client set cluster or search_path itself", next)
-		return
-	}
-	switch values, ok := s.have.Values(); {
-	case s.have.Certain() == HaveKnown && ok:
-		s.adopt(values, next)
-	case s.have.Certain() == HaveProvisional || !s.have.Traits.ReportsPath:
-		s.ask = true // what it set itself must not be overridden by a guess
-	}
-	s.judge()
-}
-
-// adopt makes values, which the client has set, what the session asked for. A
-// part that is still as it was injected stands for what the session asked for
-// before.
-func (s *session) adopt(values router.Settings, next *after) {
-	placed := values
-	if values.Cluster == s.placed.Cluster {
-		values.Cluster = s.decision.Base.Cluster
-	}
-	if slices.Equal(values.Path, s.placed.Path) {
-		values.Path = s.decision.Base.Path
-	}
-	s.placed = placed
-	if values.Equal(s.decision.Base) {
-		return
-	}
-	snap := s.p.table.Load()
-	facts := s.loginFacts(values)
-	facts.AskedArm = ""
-	dec, err := snap.Decide(facts)
-	switch {
-	case err != nil || !dec.Managed():
-		s.release("after the client's own SET "+dec.Reason, next)
-	case dec.Deployment != s.decision.Deployment:
-		s.release("the client's own SET names deployment "+dec.Deployment, next)
-	default:
-		old := s.decision
-		if old.Fixed == router.FixedByOption || old.Fixed == router.NotFixed && dec.Fixed == router.NotFixed {
-			dec.Fixed, dec.Arm = old.Fixed, old.Arm
-		}
-		s.decision, s.reason = dec, dec.Reason+"; set by the client itself"
-		s.epoch = snap.Epoch
-		s.reckon(snap)
-	}
-}
-
-// release makes the session unmanaged for the rest of its life.
-func (s *session) release(why string, next *after) {
-	s.reason = why
-	s.leaveHold()
-	if s.stats != nil {
-		s.stats.Leave(s.unit)
-		s.unit, s.stats = nil, nil
-	}
-	s.fleet = nil
-	s.attn &^= attnMove | attnReset
-	s.wakeClient()
-	next.leave = true
 }

@@ -27,6 +27,7 @@ const (
 	attnDrop                         // a cancel came for the message that waits
 	attnWaited                       // the next message has waited at the gate: note when it goes
 	attnEnd                          // the session is being ended
+	attnJoin                         // it becomes managed: what it runs next must wait for that
 )
 
 // session is one client connection and its own backend connection.
@@ -111,6 +112,14 @@ type gate struct {
 	placed   router.Settings
 	swaps    uint64
 	onDeploy bool // have means the deploy names
+	// login is what the session started with, which a reset restores, and
+	// loginBase what that asked for; loginManaged: it was managed by them.
+	login, loginBase router.Settings
+	loginManaged     bool
+	leaving          string // why it becomes unmanaged after the move under way; empty: it does not
+	steers           bool   // released by client_set: release
+	own              ownSet // what became of the client's last own SET
+	ownSets          uint64
 
 	stuckEpoch uint64 // a move failed at this epoch: not tried again before the next
 	ask        bool   // have must be asked for before it is compared with want

@@ -138,9 +138,19 @@ func endOfComment(text []byte) int {
 	return -1
 }
 
-// IsReset tells whether the body of a Query begins with DISCARD or RESET: what
-// pools send, and what may silently take a session off its target.
+// IsReset tells whether one of the statements of a Query, as far as its body is
+// given, begins with DISCARD or RESET: what pools send, and what may silently
+// take a session off its target. A ';' within a literal counts as well.
 func IsReset(body []byte) bool {
-	word := Keyword(body)
-	return bytes.EqualFold(word, []byte("DISCARD")) || bytes.EqualFold(word, []byte("RESET"))
+	for {
+		word := Keyword(body)
+		if bytes.EqualFold(word, []byte("DISCARD")) || bytes.EqualFold(word, []byte("RESET")) {
+			return true
+		}
+		i := indexSemicolon(body)
+		if i < 0 {
+			return false
+		}
+		body = body[i+1:]
+	}
 }
