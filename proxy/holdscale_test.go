@@ -210,10 +210,16 @@ func holdBusy(r *rig, n int, slack time.Duration) {
 	slices.SortFunc(at, time.Time.Compare)
 	last, densest := at[n-1].Sub(begin), densest(at)
 	r.t.Logf("release of %d: reported in %v, the last message reached the server after %v, at the most %d within one millisecond; stall %+v", n, took, last, densest, stall)
-	if last > max(20*time.Millisecond, slack) {
-		r.t.Errorf("the last session went on after %v, want 20 ms", last)
+	exact := slack < 20*time.Millisecond
+	limit := 20 * time.Millisecond
+	if !exact {
+		// Clients and server need the processor for it too: a busy machine is late.
+		limit = max(5*slack, 100*time.Millisecond)
 	}
-	if slack < 20*time.Millisecond && densest > n/4 {
+	if last > limit {
+		r.t.Errorf("the last session went on after %v, want 20 ms, and %v on this machine", last, limit)
+	}
+	if exact && densest > n/4 {
 		r.t.Errorf("%d of %d sessions went on within one millisecond: a herd", densest, n)
 	}
 	crowd.end(r)
