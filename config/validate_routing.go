@@ -8,9 +8,6 @@ import (
 
 func checkRouting(c *collector, cfg *Config, d *Deployment, at string) {
 	checkPins(c, d, at)
-	if d.Routing.ClientSet != ClientSetMap {
-		notYet(c, at+".client_set", string(d.Routing.ClientSet), "sessions that set names themselves are mapped", "use map")
-	}
 	if d.Routing.QualifiedNames != QualifiedPinStable {
 		notYet(c, at+".qualified_names", string(d.Routing.QualifiedNames), "counting qualified names", "use pin_stable")
 	}
