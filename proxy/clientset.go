@@ -51,7 +51,8 @@ func (s *session) clientHasSet(next *after) {
 		s.takeOver(values, set, reset, next)
 	case s.fleet == nil:
 		s.ask = changed && s.mayHaveComeBack(values, ok)
-	case s.have.Certain() == HaveProvisional || !s.have.Traits.ReportsPath || !s.decision.Base.Equal(s.loginBase):
+	case s.have.Certain() == HaveProvisional || !s.have.Traits.ReportsPath || !s.decision.Base.Equal(s.loginBase),
+		s.have.bySet && !s.have.byReset: // in a batch that failed: a server may keep what it told of before the error
 		s.ask = true // what it set itself must not be overridden by a guess
 	default:
 		// A reset of a session that never set anything: what it began with is what

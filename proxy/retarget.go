@@ -190,6 +190,9 @@ func (s *session) finishUnit(next *after) {
 		return
 	}
 	outcome := r.set.Outcome()
+	if outcome == wire.UnitMissing && r.why == toMove && r.want.Cluster == s.decision.Base.Cluster {
+		outcome = wire.UnitDone // the client chose a cluster that does not exist, and keeps it
+	}
 	switch {
 	case outcome == wire.UnitDone && r.why == toMove:
 		s.have.Injected(r.want)
