@@ -46,6 +46,8 @@ type Request struct {
 	Who     string `json:"who"`
 	Reason  string `json:"reason,omitempty"`
 	Force   bool   `json:"force,omitempty"`
+	// DropDeploy, of abort before the swap: the new version is dropped as well.
+	DropDeploy bool `json:"drop_deploy,omitempty"`
 }
 
 // StartRequest starts a rollout.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"mzcanary/router"
 )
 
 // cleaner counts who still uses the old version, and drops its parts one by one.
@@ -31,9 +33,13 @@ func (c cleaner) users(ctx context.Context, s State) ([]SessionInfo, []Dependent
 	if err != nil {
 		return nil, nil, fmt.Errorf("surveying the sessions: %w", err)
 	}
+	var staying []Dependent
+	if s.Phase == PhaseDropping {
+		staying = onCanary(survey.Sessions[router.Canary])
+	}
 	clusters := remaining(s, KindCluster)
 	if len(clusters) == 0 {
-		return survey.Old, nil, nil
+		return survey.Old, staying, nil
 	}
 	ours, err := c.t.Backends(ctx)
 	if err != nil {
@@ -43,10 +49,10 @@ func (c cleaner) users(ctx context.Context, s State) ([]SessionInfo, []Dependent
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing subscriptions on the old clusters: %w", err)
 	}
-	return survey.Old, others, nil
+	return survey.Old, append(staying, others...), nil
 }
 
-// remaining are the old version's parts that were not dropped yet; an empty kind
+// remaining are the parts that were not dropped yet; an empty kind
 // means all kinds.
 func remaining(s State, kind Kind) []Ref {
 	var out []Ref

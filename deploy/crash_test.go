@@ -49,6 +49,13 @@ func scenarios() []scenario {
 					p.try(VerbRollback)
 				}
 			}},
+		{name: "aborted, the new version dropped", end: PhaseAborted, exit: ExitRolledBack,
+			world: func(w *world) { w.dropsNew = true },
+			drive: func(p *program, s Status) {
+				if s.Phase == PhaseRamping {
+					_, _ = p.c.Do(p.t.Context(), shopName, VerbAbort, Request{Who: "bob", DropDeploy: true})
+				}
+			}},
 		{name: "old sessions are ended", end: PhaseDone, exit: ExitDone,
 			drive: func(p *program, s Status) {
 				if s.Phase == PhaseWindow {

@@ -44,6 +44,8 @@ type world struct {
 	missing []Grant
 	given   []string
 	refuses string
+	// dropsNew: it is the new version that may be dropped.
+	dropsNew bool
 
 	// The data plane, lost when the process ends.
 	routing    Routing
@@ -360,8 +362,8 @@ func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
 		default:
 			return ErrChanged
 		}
-		if ref.ID != oldSchema && ref.ID != oldCluster {
-			w.errorf("dropped %s %s (%s), which is not the old version", ref.Kind, ref.Name, ref.ID)
+		if new := ref.ID == newSchema || ref.ID == newCluster; new != w.dropsNew {
+			w.errorf("dropped %s %s (%s), which is not the version to go", ref.Kind, ref.Name, ref.ID)
 		}
 		delete(w.names[ref.Kind], ref.Name)
 		delete(w.marks, ref.ID)

@@ -1,5 +1,7 @@
 package deploy
 
+import "slices"
+
 // Standing says what the names of the pairs stand for.
 //
 //	before  live → old   deploy → new    retired free
@@ -80,36 +82,37 @@ func differ(present, absent, refs []Ref) []Change {
 	return out
 }
 
-// diff compares a reading with the state's own standing. While the old version
+// diff compares a reading with the state's own standing. While a version
 // is being dropped, its absence is not a change.
 func (s *State) diff(refs []Ref) []Change {
 	present, absent := expected(s.Pairs, s.Names)
 	out := differ(present, absent, refs)
-	if s.Phase != PhaseCleaning {
+	if s.Phase != PhaseCleaning && s.Phase != PhaseDropping {
 		return out
 	}
 	var left []Change
 	for _, c := range out {
-		if c.Is != "" || !s.isRetired(c) {
+		if c.Is != "" || !s.goes(c) {
 			left = append(left, c)
 		}
 	}
 	return left
 }
 
-func (s *State) isRetired(c Change) bool {
-	for _, p := range s.Pairs {
-		if p.Kind == c.Kind && p.Retired == c.Name && p.LiveID == c.Was {
-			return true
-		}
-	}
-	return false
+// goes says whether what is missing is a part that is being dropped.
+func (s *State) goes(c Change) bool {
+	return slices.ContainsFunc(s.drops(), func(r Ref) bool { return r.Kind == c.Kind && r.Name == c.Name && r.ID == c.Was })
 }
 
-// drops are the old version's parts in the order in which they go.
+// drops are the parts that go, in their order: those of the old version, or, at the
+// end of an abort that asked for it, of the new one.
 func (s *State) drops() []Ref {
 	var out []Ref
 	for _, p := range dropOrder(s.Pairs) {
+		if s.Phase == PhaseDropping {
+			out = append(out, p.ref(p.Deploy, p.DeployID))
+			continue
+		}
 		out = append(out, p.ref(p.Retired, p.LiveID))
 	}
 	return out

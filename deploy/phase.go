@@ -9,6 +9,7 @@ package deploy
 //
 //	any phase ─ pause ─▶ paused(reason) ─ resume ─▶ the same phase
 //	any phase ─ needs a person ─▶ blocked(reason, remedy) ─ retry ─▶ the same phase
+//	before the swap ─ abort --drop-deploy ─▶ rolling_back ─▶ dropping ─▶ aborted
 //	blocked, names not ours to mend ─ abort --force ─▶ aborted
 //
 // Paused and Blocked are shown in place of the phase that stands still; State
@@ -30,6 +31,7 @@ const (
 	PhaseExpired      Phase = "expired"
 	PhaseRollingBack  Phase = "rolling_back"
 	PhaseSwappingBack Phase = "swapping_back"
+	PhaseDropping     Phase = "dropping"
 	PhaseRolledBack   Phase = "rolled_back"
 	PhaseAborted      Phase = "aborted"
 	PhasePaused       Phase = "paused"
@@ -72,6 +74,7 @@ func Phases() []PhaseInfo {
 		{PhaseExpired, "The new version was not ready in time; nothing was touched.", false, true, noEffect, true},
 		{PhaseRollingBack, "Every canary session is on its way back to production; no DDL.", true, true, noEffect, false},
 		{PhaseSwappingBack, "The swap is being taken back.", false, false, noEffect, false},
+		{PhaseDropping, "Production is the old version; the new one is being dropped, as was asked for, each drop verified by id.", false, true, noEffect, false},
 		{PhaseRolledBack, "Production is the old version; the new one was left standing for inspection.", false, true, noEffect, true},
 		{PhaseAborted, "The rollout was given up by a person; all names were left as they are.", false, true, noEffect, true},
 		{PhasePaused, "The rollout stands still where it is until somebody, or a healthy server, lets it go on.", true, true, "as in the phase that stands still", false},

@@ -32,6 +32,8 @@ func sentenceOf(s *State, plan Plan) string {
 	case PhaseDraining:
 		return fmt.Sprintf("%d proxied sessions and %d others still use the old version; drain.then (%s) in %s.",
 			len(s.After.Old), len(s.After.Others), plan.Drain.Then, short(plan.Drain.For-s.After.Drained))
+	case PhaseDropping:
+		return fmt.Sprintf("Production is the old version; dropping part %d of %d of the new one.", s.After.Dropped+1, len(s.Pairs))
 	case PhaseCleaning:
 		if s.After.Settle > 0 {
 			return "Nothing is dropped before " + short(s.After.Settle) + " of healthy, observed time have passed after the restart."

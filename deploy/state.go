@@ -73,6 +73,8 @@ type State struct {
 	Epoch uint64 `json:"epoch"`
 	// Recovering: after a restart the catalog has not been read yet.
 	Recovering bool `json:"-"`
+	// DropNew: the new version is dropped at the end of an abort before the swap.
+	DropNew bool `json:"drop_new,omitempty"`
 	// Pending is a read or an act that failed and is done again in RetryIn; Retries
 	// counts how often it was.
 	Pending ActionKind    `json:"pending,omitempty"`

@@ -100,6 +100,8 @@ func (m *machine) ticked(e Ticked) {
 		m.tickDraining(e)
 	case PhaseCleaning:
 		m.tickCleaning(e)
+	case PhaseDropping:
+		m.tickDropping(e)
 	}
 }
 

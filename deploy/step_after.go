@@ -105,7 +105,7 @@ func (m *machine) standInUse(ours int, others []Dependent) {
 		parts = append(parts, d.Kind+" "+d.Name+" ("+d.Reason+")")
 	}
 	m.stop(Stop{Kind: PhaseBlocked, Cause: CauseInUse, Auto: true, Exit: ExitHuman,
-		Reason: "the old version is still used: " + sentence(parts, 5),
+		Reason: m.s.inUse() + sentence(parts, 5),
 		Next:   "mzcanary sessions --why; it goes on by itself when they have left"})
 }
 
@@ -124,7 +124,7 @@ func (m *machine) tickCleaning(e Ticked) {
 func (m *machine) nextDrop() {
 	drops := m.s.drops()
 	if m.s.After.Dropped >= len(drops) {
-		m.finish(PhaseDone, ExitDone, "the new version is production and the old one is gone")
+		m.finishDrops()
 		return
 	}
 	ref := drops[m.s.After.Dropped]

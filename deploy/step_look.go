@@ -245,6 +245,8 @@ func (m *machine) goOnAfterRestart() {
 		if m.s.Swap.Wish != "" {
 			m.applyWish()
 		}
+	case PhaseDropping:
+		m.s.After.Settle = m.p.Drain.Settle
 	case PhaseWindow, PhaseDraining, PhaseCleaning:
 		m.s.After.Settle = m.p.Drain.Settle
 		if !m.s.Swap.Confirmed {

@@ -251,7 +251,7 @@ func (m *machine) tickRollingBack(e Ticked) {
 	on := m.p.OnRollback
 	switch {
 	case e.Left == 0:
-		m.finish(b.Final, b.Exit, b.Sentence)
+		m.endBack(b.Final, b.Exit, b.Sentence)
 	case on.CancelAfter > 0 && b.Waited >= on.CancelAfter && !b.Cancelled:
 		b.Cancelled = true
 		m.decide(controller, "cancels statements hanging on the canary", fmt.Sprintf("%d sessions have not come back after %s", e.Left, on.CancelAfter))
@@ -261,7 +261,7 @@ func (m *machine) tickRollingBack(e Ticked) {
 		m.decide(controller, "ends streams on the canary", fmt.Sprintf("%d sessions have not come back after %s", e.Left, on.EndStreamsAfter))
 		m.do(Action{Kind: ActEndStreams, Sentence: "mzcanary: this stream read a version that was rolled back; run it again to read production"})
 	case b.Waited >= max(on.CancelAfter, on.EndStreamsAfter)+lastCall:
-		m.finish(b.Final, b.Exit, fmt.Sprintf("%s; %d sessions go back at their next boundary", b.Sentence, e.Left))
+		m.endBack(b.Final, b.Exit, fmt.Sprintf("%s; %d sessions go back at their next boundary", b.Sentence, e.Left))
 	}
 }
 

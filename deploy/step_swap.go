@@ -241,6 +241,7 @@ func (m *machine) swapDone(rec AttemptRecord) {
 		return
 	}
 	m.s.Names = NamesAfter
+	m.s.DropNew = false // it is production now
 	m.s.After = AfterState{Swapped: m.at}
 	m.enter(PhaseWindow, controller, fmt.Sprintf("swapped; the longest stall was %s", rec.Stall.Max.Round(time.Millisecond)))
 	m.route()

@@ -186,7 +186,7 @@ func (m *scripted) event(words []string) Event {
 		}
 		return VerbAsked{At: at, Verb: VerbWeight, Weight: w, Request: Request{Who: "bob", Force: has("force")}}
 	case "verb":
-		return VerbAsked{At: at, Verb: Verb(words[1]), Request: Request{Who: "bob", Force: has("force"), Reason: val("reason"), Rollout: val("rollout")}}
+		return VerbAsked{At: at, Verb: Verb(words[1]), Request: Request{Who: "bob", Force: has("force"), Reason: val("reason"), Rollout: val("rollout"), DropDeploy: has("drop")}}
 	}
 	m.t.Fatalf("no event for %q", words)
 	return nil

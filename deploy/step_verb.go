@@ -1,6 +1,9 @@
 package deploy
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 func (m *machine) refuse(exit int, next, format string, args ...any) {
 	m.do(Action{Kind: ActRefuse, Refusal: refusal(exit, next, format, args...)})
@@ -15,6 +18,8 @@ func (m *machine) verb(e VerbAsked) {
 		return
 	case !allowed:
 		m.refuse(ExitUsage, "mzcanary rollout status", "%s cannot be done to %s: %s", e.Verb, m.s.Deployment, does)
+		return
+	case q.DropDeploy && !m.mayDropNew(e.Verb):
 		return
 	case m.s.Recovering:
 		m.refuse(ExitConnect, "mzcanary rollout status", "%s is being recovered after a restart; everybody is on live names meanwhile", m.s.Deployment)
@@ -40,6 +45,25 @@ func (m *machine) verb(e VerbAsked) {
 	case VerbWeight:
 		m.verbWeight(e)
 	}
+}
+
+// mayDropNew refuses what must not take the new version along: it is production
+// after the swap, and without recorded ids nobody knows what would be dropped.
+func (m *machine) mayDropNew(v Verb) bool {
+	const next = "mzcanary rollout abort"
+	switch st := m.s.Stop; {
+	case v != VerbAbort:
+		m.refuse(ExitUsage, next, "only abort can drop the new version, not %s", v)
+	case m.s.Phase != PhasePreflight && m.s.Phase != PhaseHydrating && m.s.Phase != PhaseRamping && m.s.Phase != PhasePromoting:
+		m.refuse(ExitUsage, "mzcanary rollout status", "the new version of %s can be dropped before the swap only, not in %s", m.s.Deployment, m.s.Phase)
+	case st != nil && st.Cause == CauseInterference:
+		m.refuse(ExitRace, st.Next, "nothing of %s is dropped while its names do not stand as recorded: %s", m.s.Deployment, st.Reason)
+	case slices.ContainsFunc(m.s.Pairs, func(p PairState) bool { return p.DeployID == "" }):
+		m.refuse(ExitRace, next, "the ids of %s were not recorded, so nothing is dropped", m.s.Deployment)
+	default:
+		return true
+	}
+	return false
 }
 
 func isNow(s State) string {
@@ -203,7 +227,7 @@ func (m *machine) verbBack(q Request, cause, prefix string, final Phase) {
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating:
 		m.s.note(m.at, q.Who, cause, why)
-		m.finish(final, ExitRolledBack, "ended before anybody was on the new version: "+why)
+		m.endBack(final, ExitRolledBack, "ended before anybody was on the new version: "+why)
 	case PhaseRamping:
 		m.rollBack(cause, q.Who, why, ExitRolledBack, final)
 	case PhasePromoting:
@@ -243,6 +267,7 @@ func reason(q Request) string {
 func (m *machine) verbAbort(q Request) {
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating, PhaseRamping, PhasePromoting:
+		m.s.DropNew = q.DropDeploy
 		m.verbBack(q, "abort", "aborted: ", PhaseAborted)
 		return
 	case PhaseIdle:

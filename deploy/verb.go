@@ -117,7 +117,7 @@ func promoteIn(p Phase) (bool, string) {
 		return true, "tries the swap now instead of waiting any longer"
 	case PhasePreflight, PhaseHydrating:
 		return false, "the new version is not ready yet"
-	case PhaseRollingBack, PhaseSwappingBack:
+	case PhaseRollingBack, PhaseSwappingBack, PhaseDropping:
 		return false, "the rollout is going back"
 	}
 	return false, "the swap is done already"
@@ -135,6 +135,8 @@ func rollbackIn(p Phase) (bool, string) {
 		return true, "swaps back"
 	case PhaseRollingBack, PhaseSwappingBack:
 		return false, "the rollout is rolling back already"
+	case PhaseDropping:
+		return false, "production is the old version already; the new one is being dropped"
 	}
 	return false, "the old version is being dropped; it cannot come back"
 }
@@ -142,7 +144,7 @@ func rollbackIn(p Phase) (bool, string) {
 func abortIn(p Phase) (bool, string) {
 	switch p {
 	case PhasePreflight, PhaseHydrating, PhaseRamping, PhasePromoting:
-		return true, "as rollback; the record says aborted"
+		return true, "as rollback; the record says aborted. With drop_deploy the new version is dropped when nobody is on it any more"
 	case PhaseRollingBack:
 		return false, "the rollout is rolling back already"
 	}

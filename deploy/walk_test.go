@@ -25,7 +25,7 @@ func TestStepWalks(t *testing.T) {
 		"resolved names=before", "resolved names=after", "resolved names=mixed", "resolved down",
 		"census", "census old=s1", "census others=v", "dropped", "dropped err=x", "dropped users=v",
 		"verb pause", "verb resume force reason=x", "verb approve", "verb promote force reason=x", "verb rollback", "verb abort force reason=x", "verb retry", "verb cleanup",
-		"weight 0%", "weight 30%", "restart",
+		"weight 0%", "weight 30%", "restart", "verb abort drop",
 	}
 	reached := map[Phase]int{}
 	for seed := range uint64(400) {
@@ -150,6 +150,12 @@ func (m *scripted) lawful(line string, before State, a Action) {
 			m.t.Fatalf("%q: a swap out of stage %s, saved %t", line, before.Swap.Stage, saved)
 		}
 	case ActDrop:
+		if s.Phase == PhaseDropping {
+			if !saved || s.Names != NamesBefore || a.Ref.ID != "u2" && a.Ref.ID != "c2" {
+				m.t.Fatalf("%q: a drop of %+v in %s with names %s, saved %t", line, a.Ref, s.Phase, s.Names, saved)
+			}
+			return
+		}
 		if !saved || s.Phase != PhaseCleaning || s.Names != NamesAfter || a.Ref.ID != "u1" && a.Ref.ID != "c1" {
 			m.t.Fatalf("%q: a drop of %+v in %s with names %s, saved %t", line, a.Ref, s.Phase, s.Names, saved)
 		}

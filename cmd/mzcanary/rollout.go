@@ -51,6 +51,9 @@ func (p *program) rolloutVerb(verb, short, example string) *cobra.Command {
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the record")
 	cmd.Flags().StringVar(&req.Rollout, "rollout", "", "only if this rollout `id` is the running one")
 	cmd.Flags().BoolVar(&req.Force, "force", false, "without the evidence that is asked for; needs --reason")
+	if verb == "abort" {
+		cmd.Flags().BoolVar(&req.DropDeploy, "drop-deploy", false, "before the swap only: drop the new version too, each part verified by id")
+	}
 	return cmd
 }
 
