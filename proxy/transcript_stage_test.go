@@ -320,6 +320,14 @@ func shellWords(s string) (words []string) {
 	return words
 }
 
+// spokenAll is what a client says with the lines of one batch.
+func spokenAll(name, commands string) (all []byte) {
+	for command := range strings.SplitSeq(commands, "\n"+name+":") {
+		all = append(all, spoken(strings.TrimPrefix(command, " "))...)
+	}
+	return all
+}
+
 // spoken is the client message of a line; nil when the line is none.
 func spoken(line string) []byte {
 	verb, rest, _ := strings.Cut(line, " ")

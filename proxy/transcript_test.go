@@ -54,6 +54,7 @@ func TestTranscripts(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
 		lines := clientLines(string(text))
 		for _, d := range []disturb{nothing, pausing, moving, cancels} {
+			t.Run(name+"/pipelined/"+d.String(), func(t *testing.T) { transcript(t, inBatches(lines, 4), d, everywhere) })
 			t.Run(name+"/"+d.String(), func(t *testing.T) {
 				u, w := transcript(t, lines, d, everywhere)
 				units, waits = units+u, waits+w
@@ -80,6 +81,28 @@ func clientLines(text string) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// inBatches puts up to n messages of one client that follow each other into one write.
+func inBatches(lines []string, n int) (batches []string) {
+	whose := func(line string) string {
+		name, command, _ := strings.Cut(line, ":")
+		if strings.HasPrefix(line, "connect ") || spoken(strings.TrimPrefix(command, " ")) == nil {
+			return ""
+		}
+		return name
+	}
+	last, count := "", 0
+	for _, line := range lines {
+		if name := whose(line); name != "" && name == last && count < n {
+			batches[len(batches)-1] += "\n" + line
+			count++
+		} else {
+			batches = append(batches, line)
+			last, count = name, 1
+		}
+	}
+	return batches
 }
 
 func transcript(t *testing.T, lines []string, d disturb, at int) (units, waits int) {
@@ -146,7 +169,7 @@ func (st *stage) line(i int, line string, d disturb) (waits int) {
 		st.cancel(v)
 		return 0
 	}
-	message := spoken(command)
+	message := spokenAll(name, command)
 	if message == nil {
 		return 0
 	}
