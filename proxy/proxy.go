@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -31,12 +32,18 @@ func (k ServerKind) grammar() wire.Grammar {
 	return wire.GrammarMaterialize
 }
 
-// Limits bounds what clients can take. Zero values mean no limit, except for
-// Startup.
+// Limits bounds what clients can take. Zero values mean no limit where nothing
+// else is said.
 type Limits struct {
 	MaxSessions int           // connections past their start-up packet
 	PerUser     int           // of them, per user name
 	Startup     time.Duration // from accept to the first ReadyForQuery; 0 means 30 s
+	// Starting bounds the connections that have not sent their start-up packet;
+	// 0 means as many as MaxSessions, and 4096 at least.
+	Starting int
+	// Dials bounds the connections to the server that are being made at the same
+	// time; who comes first is served first. 0 means 128.
+	Dials int
 }
 
 // ClientSet says what happens to a managed session that sets cluster or
@@ -99,6 +106,10 @@ func (c *Config) setDefaults() {
 		}
 	}
 	def(&c.Limits.Startup, 30*time.Second)
+	if c.Limits.Starting == 0 && c.Limits.MaxSessions > 0 {
+		c.Limits.Starting = max(c.Limits.MaxSessions, 4096)
+	}
+	c.Limits.Dials = cmp.Or(c.Limits.Dials, 128)
 	def(&c.KeepAlive, 60*time.Second)
 	def(&c.Sweep, time.Second)
 	def(&c.ReleaseSpread, 10*time.Millisecond)
@@ -125,6 +136,7 @@ type Proxy struct {
 	reg     registry
 	cancels *canceller
 	sweep   *sweeper
+	dials   chan struct{} // places of those that dial the server
 	count   counters
 
 	buffers, largeBuffers sync.Pool // of *[]byte
@@ -149,6 +161,7 @@ func New(cfg Config) *Proxy {
 	p.reg.init()
 	p.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
 	p.largeBuffers.New = func() any { b := make([]byte, largeBuffer); return &b }
+	p.dials = make(chan struct{}, cfg.Limits.Dials)
 	p.cancels = newCanceller()
 	p.sweep = newSweeper(p)
 	p.wg.Go(p.sweep.run)

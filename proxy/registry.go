@@ -55,6 +55,17 @@ func (r *registry) disconnected() {
 	r.tellEmpty()
 }
 
+// mayStart tells whether a new connection may send its start-up packet, when
+// no more than limit may be about to; 0 means any number.
+func (r *registry) mayStart(limit int) *wire.Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if limit > 0 && r.conns-r.admitted > limit {
+		return wire.Fail(wire.KindTooManySessions, "too many connections have not sent their start-up packet", nil)
+	}
+	return nil
+}
+
 func (r *registry) tellEmpty() {
 	if r.conns == 0 && r.empty != nil {
 		close(r.empty)

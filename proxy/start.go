@@ -32,6 +32,10 @@ func (p *Proxy) startUp(conn net.Conn) *session {
 	defer stop()
 
 	o := opener{p: p, base: conn, conn: conn}
+	if f := p.reg.mayStart(p.cfg.Limits.Starting); f != nil {
+		o.refuse(f)
+		return nil
+	}
 	startup, err := o.open(ctx)
 	if err != nil {
 		o.refuse(err)
@@ -85,7 +89,7 @@ func (p *Proxy) reach(ctx context.Context, s *session, st *wire.Startup, packet 
 			return wire.Fail(wire.KindClientGone, "", err)
 		}
 	}
-	server, err := p.dial(ctx)
+	server, err := p.dialInTurn(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,6 +99,21 @@ func (p *Proxy) reach(ctx context.Context, s *session, st *wire.Startup, packet 
 	}
 	s.server = server
 	return nil
+}
+
+// dialInTurn dials when it is this connection's turn: many that come at once
+// must not reach the server as one blow.
+func (p *Proxy) dialInTurn(ctx context.Context) (*link, error) {
+	select {
+	case p.dials <- struct{}{}:
+		defer func() { <-p.dials }()
+	case <-ctx.Done():
+		if p.ctx.Err() != nil {
+			return nil, wire.Fail(wire.KindShuttingDown, "", nil)
+		}
+		return nil, wire.Fail(wire.KindStartupDeadline, "too many connections to the server were being made", ctx.Err())
+	}
+	return p.dial(ctx)
 }
 
 func (p *Proxy) dial(ctx context.Context) (*link, error) {
