@@ -84,18 +84,19 @@ func (p *Proxy) Collector() prometheus.Collector {
 		moves:    d("retargets_total", "Moves of a session to its target, by outcome.", "outcome"),
 		cancels:  d("cancels_total", "Cancel requests of clients, by what became of them.", "outcome"),
 		sets:     d("client_sets_total", "Own SET, RESET and DISCARD of clients that changed cluster or search_path, by what became of the session.", "outcome"),
+		named:    d("qualified_names_total", "Statements on the canary that named a live schema explicitly.", "deployment"),
 		stall:    d("hold_stall_seconds", "How long messages waited at a closed gate."),
 	}
 }
 
 type collector struct {
-	p                                                                                   *Proxy
-	sessions, unmoved, conns, starts, ends, holds, expired, moves, cancels, sets, stall *prometheus.Desc
+	p                                                                                          *Proxy
+	sessions, unmoved, conns, starts, ends, holds, expired, moves, cancels, sets, named, stall *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.sessions, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.sets, c.stall} {
+	for _, d := range []*prometheus.Desc{c.sessions, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.sets, c.named, c.stall} {
 		ch <- d
 	}
 	ch <- untrackedDesc()
@@ -132,6 +133,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(c.expired, &n.expired)
 	for i := range n.retargets {
 		counter(c.moves, &n.retargets[i], armstats.Injection(i).String())
+	}
+	for _, d := range c.p.table.Load().Deployments {
+		_, total := c.p.QualifiedNames(d.Name)
+		ch <- prometheus.MustNewConstMetric(c.named, prometheus.CounterValue, float64(total), d.Name)
 	}
 	for o := ownMapped; o < numOwnSets; o++ {
 		counter(c.sets, &n.clientSets[o], ownSetNames[o])

@@ -33,10 +33,18 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 	s.refresh()
 	fast := s.attn == 0
 	for n < len(p) {
+		seen := false
+		if s.watch && !s.fromClient.Partial() {
+			seen = s.looksAt(p[n:])
+			fast = fast && s.attn == 0
+		}
 		if !fast && !s.fromClient.Partial() {
 			if v = s.mayGo(p[n]); v != pass {
 				break
 			}
+		}
+		if seen {
+			s.qualifiedSeen(p[n:])
 		}
 		k, step, err := s.fromClient.Next(p[n:])
 		n += k

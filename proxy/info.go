@@ -26,11 +26,15 @@ type SessionInfo struct {
 	// ClientSet is what became of the client's last own SET, RESET or DISCARD that
 	// changed cluster or search_path: mapped, reset, released, returned; ClientSets
 	// is how many there were.
-	ClientSet  string          `json:"client_set,omitempty"`
-	ClientSets uint64          `json:"client_sets"`
-	HaveState  string          `json:"have_state"` // known, provisional, unknown
-	Want       router.Settings `json:"want"`
-	Moved      bool            `json:"moved"` // have is known and equals want
+	ClientSet  string `json:"client_set,omitempty"`
+	ClientSets uint64 `json:"client_sets"`
+	// QualifiedNames is how many of its statements on the canary named a live schema
+	// explicitly, Qualified the last one that is in the sample.
+	QualifiedNames uint64          `json:"qualified_names,omitempty"`
+	Qualified      string          `json:"qualified,omitempty"`
+	HaveState      string          `json:"have_state"` // known, provisional, unknown
+	Want           router.Settings `json:"want"`
+	Moved          bool            `json:"moved"` // have is known and equals want
 
 	Place     Place         `json:"place"`
 	Why       string        `json:"why"` // why it is not at a boundary or not moved, in words
@@ -154,7 +158,7 @@ func (s *session) info() SessionInfo {
 		Have: have, HaveState: s.have.Certain().String(), Held: s.hold != nil && s.rest == atBoundary,
 		Exchanges: s.exchanges, Errors: s.errors, Retargets: s.retargets, FailedMoves: s.failedMoves,
 		BytesIn: s.bytesIn, BytesOut: s.bytesOut, Place: s.place(state),
-		ClientSet: ownSetNames[s.own], ClientSets: s.ownSets,
+		ClientSet: ownSetNames[s.own], ClientSets: s.ownSets, QualifiedNames: s.qualifiedNames, Qualified: s.qualifiedText,
 	}
 	if s.fleet != nil {
 		i.Deployment = s.fleet.name
@@ -180,6 +184,9 @@ func (s *session) info() SessionInfo {
 		i.OldVersion = s.fleet != nil && s.exVersion < s.swaps
 	} else {
 		i.Idle = time.Duration(now - s.lastEnd)
+	}
+	if s.fleet != nil && s.qualifiedNames > 0 {
+		i.Reason += s.whyQualified()
 	}
 	i.Why = s.why(state, i)
 	return i

@@ -77,7 +77,7 @@ func (s *session) enterUnit(generation uint64) {
 	if s.decision.Fixed != router.NotFixed || s.decision.Key == "" {
 		return // not chosen by the weight: traffic, no evidence
 	}
-	if d := s.p.table.Load().Find(s.fleet.name); d != nil {
+	if d := s.p.table.Load().Find(s.fleet.name); d != nil && !s.isOff(d.Salt) {
 		s.unit = s.stats.Enter(router.Hash(d.Salt, s.decision.Key), d.Key != router.KeyConnection)
 	}
 }

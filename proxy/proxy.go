@@ -83,6 +83,8 @@ type Config struct {
 	Limits            Limits
 	// ClientSet gives the rule of a deployment; nil means MapClientSet.
 	ClientSet func(deployment string) ClientSet
+	// QualifiedNames gives the rule of a deployment; nil means IgnoreQualified.
+	QualifiedNames func(deployment string) QualifiedNames
 	// KeepAlive probes both legs of plain and TLS connections over TCP after this
 	// much silence; 0 means 60 s, negative switches it off.
 	KeepAlive time.Duration
@@ -119,6 +121,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.ClientSet == nil {
 		c.ClientSet = func(string) ClientSet { return MapClientSet }
+	}
+	if c.QualifiedNames == nil {
+		c.QualifiedNames = func(string) QualifiedNames { return IgnoreQualified }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

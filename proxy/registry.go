@@ -33,6 +33,7 @@ type fleet struct {
 	sessions   map[*session]struct{}
 	hold       *Hold
 	generation uint64
+	qualified  qualified
 }
 
 func (r *registry) init() {
@@ -172,14 +173,18 @@ func (r *registry) enter(s *session, dec router.Decision) {
 	f := r.fleet(dec.Deployment)
 	f.sessions[s] = struct{}{}
 	s.fleet = f
+	snap := s.p.table.Load()
+	d := snap.Find(dec.Deployment)
+	if d != nil && d.Key != router.KeyConnection && f.qualified.holds(d.Salt, dec.Key) {
+		s.offCanary, s.offSalt = true, d.Salt
+	}
 	if s.p.cfg.Stats != nil {
 		if s.stats = s.p.cfg.Stats.Find(dec.Deployment); s.stats != nil {
 			s.enterUnit(s.stats.Generation())
 		}
 	}
 	s.placed, _ = s.have.Values()
-	snap := s.p.table.Load()
-	if d := snap.Find(dec.Deployment); d != nil && d.Canary != router.CanaryClosed {
+	if d != nil && d.Canary != router.CanaryClosed {
 		s.loginWeight = d.Weight
 	}
 	s.epoch = snap.Epoch

@@ -54,7 +54,9 @@ func (s *session) reckon(snap *router.Snapshot) {
 	if d == nil {
 		return
 	}
-	s.arm = d.Arm(&s.decision)
+	if s.arm = d.Arm(&s.decision); s.isOff(d.Salt) && s.decision.Fixed == router.NotFixed {
+		s.arm = router.Stable
+	}
 	s.weight = d.Weight
 	switch {
 	case d.Canary == router.CanaryClosed:
@@ -79,6 +81,7 @@ func (s *session) judge() {
 	}
 	values, ok := s.have.Values()
 	s.onDeploy = s.fleet != nil && ok && !values.Equal(s.decision.Base)
+	s.watchNames()
 	if s.fleet == nil || s.p.cfg.Unsafe.NoRetarget || s.stuckEpoch == s.epoch || s.track.reason != ReasonNone {
 		return
 	}

@@ -121,6 +121,13 @@ type gate struct {
 	own              ownSet // what became of the client's last own SET
 	ownSets          uint64
 
+	// watch: its statements are looked at for live schemas named explicitly.
+	// offCanary: one was found, and the rollout of offSalt goes on without the unit.
+	watch, offCanary bool
+	offSalt          uint64
+	qualifiedNames   uint64 // statements found
+	qualifiedText    string // the last one that is kept, normalised
+
 	stuckEpoch uint64 // a move failed at this epoch: not tried again before the next
 	ask        bool   // have must be asked for before it is compared with want
 	running    *running

@@ -1,0 +1,156 @@
+package proxy_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"mzcanary/proxy"
+	"mzcanary/router"
+)
+
+func qualified(rule proxy.QualifiedNames) change {
+	return func(c *proxy.Config) { c.QualifiedNames = func(string) proxy.QualifiedNames { return rule } }
+}
+
+// TestQualifiedNamesPinStable: the session goes back to stable before the
+// statement goes through, and stays there for the rollout.
+func TestQualifiedNamesPinStable(t *testing.T) {
+	for name, ask := range map[string]pgproto3.FrontendMessage{
+		"Query": query("SELECT secret FROM prod.t WHERE id = 7 AND name = 'Ann'"),
+		"Parse": &pgproto3.Parse{Query: "SELECT secret FROM prod.t WHERE id = 7 AND name = 'Ann'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(r *rig) {
+				c, s := r.onCanary()
+				turn(c, s, "SELECT 'prod.t'")
+				if i := r.session(); i.Arm != router.Canary || i.QualifiedNames != 0 {
+					r.t.Fatalf("a literal is no name: %+v", i)
+				}
+				c.send(ask)
+				s.expect(moveToStable)
+				s.moved("prod")
+				s.expect(show(ask))
+				if name == "Parse" {
+					c.send(&pgproto3.Sync{})
+					s.expect("S")
+					s.send(&pgproto3.ParseComplete{}, ready('I'))
+					c.expect("*pgproto3.ParseComplete", "Z I")
+				} else {
+					s.send(complete("SELECT 1"), ready('I'))
+					c.expect(`C "SELECT 1"`, "Z I")
+				}
+				i := r.session()
+				if i.Arm != router.Stable || i.Wanted != router.Stable || !i.Moved || i.QualifiedNames != 1 ||
+					i.Qualified != "SELECT secret FROM prod.t WHERE id = ? AND name = ?" || !strings.HasSuffix(i.Reason, "stays on stable for this rollout") {
+					r.t.Errorf("session %+v", i)
+				}
+				before := evidence(r)
+				r.route(func(d *router.Deployment) { d.Weight = 5000 })
+				r.toCanary()
+				turn(c, s, "SELECT 1") // not moved, not counted
+				if after := evidence(r); after != before {
+					r.t.Errorf("evidence went from %d to %d exchanges", before, after)
+				}
+				samples, total := r.p.QualifiedNames(shop)
+				if total != 1 || len(samples) != 1 || samples[0].Text != i.Qualified || samples[0].Count != 1 {
+					r.t.Errorf("samples %+v of %d", samples, total)
+				}
+				r.route(func(d *router.Deployment) { d.Salt++ }) // the next rollout
+				c.send(query("SELECT 2"))
+				s.expect(moveToCanary)
+			}, qualified(proxy.PinQualified))
+		})
+	}
+}
+
+// evidence is how many exchanges count for the judge.
+func evidence(r *rig) (n uint64) {
+	for _, a := range r.stats.Find(shop).Evidence().Arms {
+		n += a.Exchanges
+	}
+	return n
+}
+
+// TestQualifiedNamesCount: counted, not moved.
+func TestQualifiedNamesCount(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		c, s := r.onCanary()
+		for range 3 {
+			turn(c, s, "SELECT * FROM prod.t")
+		}
+		turn(c, s, "SELECT * FROM t")
+		if i := r.session(); i.Arm != router.Canary || i.QualifiedNames != 3 {
+			r.t.Errorf("session %+v", i)
+		}
+		r.toStable()
+		c.send(query("SELECT * FROM prod.u"))
+		s.expect(moveToStable)
+		s.moved("prod")
+		s.expect(`Q "SELECT * FROM prod.u"`)
+		s.send(complete("SELECT 1"), ready('I'))
+		c.expect(`C "SELECT 1"`, "Z I")
+		if _, total := r.p.QualifiedNames(shop); total != 3 {
+			r.t.Errorf("%d statements: one on stable was counted", total)
+		}
+	}, qualified(proxy.CountQualified))
+}
+
+// TestQualifiedNamesInTransaction: a session that cannot be moved now is counted
+// and goes back at its next boundary.
+func TestQualifiedNamesInTransaction(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		c, s := r.onCanary()
+		c.send(query("BEGIN"))
+		s.expect(`Q "BEGIN"`)
+		s.send(complete("BEGIN"), ready('T'))
+		c.expect(`C "BEGIN"`, "Z T")
+		c.send(query("SELECT * FROM prod.t"))
+		s.expect(`Q "SELECT * FROM prod.t"`)
+		s.send(complete("SELECT 1"), ready('T'))
+		c.expect(`C "SELECT 1"`, "Z T")
+		c.send(query("COMMIT"))
+		s.expect(`Q "COMMIT"`)
+		s.send(complete("COMMIT"), ready('I'))
+		c.expect(`C "COMMIT"`, "Z I")
+		c.send(query("SELECT 1"))
+		s.expect(moveToStable)
+	}, qualified(proxy.PinQualified))
+}
+
+// TestQualifiedNamesOfFixedSession: who is put on the canary to test it stays.
+func TestQualifiedNamesOfFixedSession(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		c, s := r.begin("mzcanary.arm", "canary")
+		s.accept()
+		s.expect(moveToCanary)
+		s.moved("prod_deploy")
+		c.awaitReady()
+		turn(c, s, "SELECT * FROM prod.t")
+		if i := r.session(); i.Arm != router.Canary || i.QualifiedNames != 1 {
+			r.t.Errorf("session %+v", i)
+		}
+	}, qualified(proxy.PinQualified))
+}
+
+// TestQualifiedNamesPinTheUnit: all sessions of a user who is the unit, those
+// that log in later too.
+func TestQualifiedNamesPinTheUnit(t *testing.T) {
+	s := onPostgres(t, qualified(proxy.PinQualified))
+	s.route(func(d *router.Deployment) { d.Key, d.Weight = router.KeyUser, router.Full })
+	first, second := s.connect(onProd), s.connect(onProd)
+	readsVersion(t, first, "at first", "new")
+	readsVersion(t, second, "at first", "new")
+	run(t, first, "SELECT version FROM prod.answer WHERE k = 1")
+	readsVersion(t, first, "after a qualified name", "old")
+	eventually(t, "the unit's other session is back", func() bool {
+		for _, i := range s.p.Sessions(shop) {
+			if i.Arm != router.Stable || !i.Moved {
+				return false
+			}
+		}
+		return true
+	})
+	readsVersion(t, s.connect(onProd), "logged in later", "old")
+}
