@@ -8,9 +8,6 @@ import (
 
 func checkRouting(c *collector, cfg *Config, d *Deployment, at string) {
 	checkPins(c, d, at)
-	if d.Routing.QualifiedNames != QualifiedPinStable {
-		notYet(c, at+".qualified_names", string(d.Routing.QualifiedNames), "counting qualified names", "use pin_stable")
-	}
 	checkDefaults(c, cfg, d, at+".defaults")
 }
 

@@ -31,6 +31,7 @@ func (a *App) build(offered *tls.Config) error {
 		ClientTLSRequired: a.cfg.Listen.TLS.Required,
 		Limits:            proxy.Limits{MaxSessions: a.cfg.Limits.MaxSessions, PerUser: a.cfg.Limits.PerUser, Startup: a.cfg.Limits.Startup},
 		ClientSet:         a.clientSet,
+		QualifiedNames:    a.qualifiedNames,
 		Log:               a.log,
 		Unsafe:            a.opts.Unsafe,
 	})
@@ -82,6 +83,13 @@ func newWarehouse(cfg *config.Config, up *upstream, log *slog.Logger) *mz.Wareho
 		Dial:        func(ctx context.Context, _, _ string) (net.Conn, error) { return up.dial(ctx) },
 		Log:         log,
 	})
+}
+
+func (a *App) qualifiedNames(deployment string) proxy.QualifiedNames {
+	if d := a.cfg.Deployment(deployment); d != nil && d.Routing.QualifiedNames == config.QualifiedCount {
+		return proxy.CountQualified
+	}
+	return proxy.PinQualified
 }
 
 func (a *App) clientSet(deployment string) proxy.ClientSet {
