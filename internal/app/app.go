@@ -238,7 +238,21 @@ func (a *App) metrics(stats *armstats.Set) *rolloutMetrics {
 func (a *App) table() *router.Table {
 	var list []router.Deployment
 	for i := range a.cfg.Deployments {
-		list = append(list, routerDeployment(&a.cfg.Deployments[i]))
+		d := routerDeployment(&a.cfg.Deployments[i])
+		d.Swaps = a.swaps(d.Name)
+		list = append(list, d)
 	}
 	return router.NewTable(list)
+}
+
+// swaps is the count the journal was left with. Sessions that log in before the
+// controller has spoken must carry it: what was there before the last swap is told
+// by it from what came later. A journal that cannot be read is the controller's to
+// complain about.
+func (a *App) swaps(deployment string) uint64 {
+	j, err := a.store.Load(context.Background(), deployment)
+	if err != nil || j == nil {
+		return 0
+	}
+	return j.State.Swaps
 }
