@@ -39,9 +39,8 @@ var allowList = []Entry{
 	{"deploy names after the swap", "the client came with deploy names of its own, and logged in when they did not exist any more",
 		func(h *History, f *Failure) bool {
 			return f.Pin == ByNames && !f.Connecting && strings.Contains(f.Text, "unknown") &&
-				slices.ContainsFunc(h.within(f.Opened, f.At), func(s State) bool { return s.Deploy == 0 }) &&
 				slices.ContainsFunc(h.within(f.Asked, f.At), func(s State) bool {
-					return s.Deploy == 0 && slices.ContainsFunc(h.at(f.Opened), func(o State) bool { return o.Swaps == s.Swaps })
+					return s.Deploy == 0 && slices.ContainsFunc(h.within(f.Knocked, f.Opened), func(o State) bool { return o.Swaps == s.Swaps })
 				})
 		}},
 	{"promote.stragglers: terminate", "the operator chose to end sessions that stand in the way of a promotion",
@@ -72,7 +71,7 @@ func (h *History) cutOff(f *Failure, what CutKind, codes ...string) bool {
 		case f.Connecting:
 			return c.meets(f.Asked, f.At)
 		}
-		return f.Opened <= c.To && f.At >= c.From
+		return f.Knocked <= c.To && f.At >= c.From
 	})
 }
 

@@ -41,7 +41,7 @@ const (
 	defaultSeeds    = 16
 	defaultKilled   = 2
 	defaultParallel = 4
-	runLimit        = 3 * time.Minute
+	runLimit        = 5 * time.Minute
 )
 
 func number(t *testing.T, env string, otherwise int) int {

@@ -128,6 +128,7 @@ func (c *client) session() {
 		defer c.named.Store(0)
 	}
 	asked := c.begin()
+	c.who.Knocked = asked
 	conn, err := c.connect()
 	c.busy.Store(0)
 	if err != nil {
@@ -196,6 +197,9 @@ func (c *client) unit(conn *pgx.Conn) bool {
 	if err == nil {
 		return true
 	}
+	if u.cancelFailed {
+		err = fmt.Errorf("a cancel had no effect for %s on a stream that was running: %v", cancelLost, err)
+	}
 	c.fail(Failure{Who: c.who, Asked: u.Asked, Stream: u.Stream, Cancelled: u.cancelled}, err)
 	return !conn.IsClosed()
 }
@@ -203,13 +207,28 @@ func (c *client) unit(conn *pgx.Conn) bool {
 // unit is an Answer in the making.
 type unit struct {
 	Answer
-	cancelled bool
+	// cancelled: a cancel was sent; cancelFailed: one had no effect on a running stream.
+	cancelled, cancelFailed bool
+	first                   chan struct{} // closed at a stream's first row
+}
+
+// running reports whether the first row has come.
+func (u *unit) running() bool {
+	select {
+	case <-u.first:
+		return true
+	default:
+		return false
+	}
 }
 
 // row notes a row's version; the first row of a stream is its answer.
 func (u *unit) row(version int, now time.Duration) {
 	if u.Stream && u.Answered == 0 {
 		u.Answered = now
+		if u.first != nil {
+			close(u.first)
+		}
 	}
 	u.see(version)
 }

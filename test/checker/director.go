@@ -16,7 +16,7 @@ const (
 	// look is the pause between two looks at the status.
 	look = 8 * time.Millisecond
 	// rolloutLimit is how long one rollout may take, faults and restarts included.
-	rolloutLimit = 40 * time.Second
+	rolloutLimit = 90 * time.Second
 )
 
 // director plays the operator: it builds versions, starts rollouts, looks at the
@@ -38,6 +38,7 @@ type director struct {
 	asked, calm time.Duration
 	before      int // the version that the last swap replaced
 	unknown     int // outcomes of the running rollout that were unknown
+	resolving   bool
 	shown       string
 	pending     []pending
 	undo        []undo
@@ -60,7 +61,7 @@ type undo struct {
 func (d *director) cycle(ctx context.Context, y Cycle) error {
 	ctx, cancel := context.WithTimeout(ctx, rolloutLimit)
 	defer cancel()
-	d.pending, d.undo, d.done, d.rollout, d.unknown = nil, nil, map[string]bool{}, "", 0
+	d.pending, d.undo, d.done, d.rollout, d.unknown, d.resolving = nil, nil, map[string]bool{}, "", 0, false
 	defer d.calmDown()
 	if err := d.build(ctx); err != nil {
 		return fmt.Errorf("build version %d: %w", d.version, err)
@@ -160,7 +161,10 @@ func (d *director) note(asked, answered time.Duration, s admin.Status) {
 		d.noteNames(answered, s)
 	}
 	d.noteUnknown(answered, s)
-	if s.Canary != "live" { // then the outcome is unknown, which noteUnknown says
+	switch {
+	case s.Canary == "live": // the outcome is unknown, which noteUnknown says
+	case open && d.tl.last().Live == d.version: // older than the swap, whose moment is known better
+	default:
 		d.tl.route(Span{d.asked, answered}, open, weight, "routing")
 	}
 	d.crowd.canaryOpen.Store(open)
@@ -195,6 +199,7 @@ func (d *director) noteNames(answered time.Duration, s admin.Status) {
 // was on live names, and those had not changed yet, or had.
 func (d *director) noteUnknown(answered time.Duration, s admin.Status) {
 	if s.Swap == nil {
+		d.resolving = false
 		return
 	}
 	n := 0
@@ -203,10 +208,10 @@ func (d *director) noteUnknown(answered time.Duration, s admin.Status) {
 			n++
 		}
 	}
-	if s.Swap.Stage == deploy.StageResolving || n > d.unknown {
-		d.unknown = max(d.unknown, n)
+	if s.Swap.Stage == deploy.StageResolving || n > d.unknown || d.resolving {
 		d.tl.doubt(Span{d.calm, answered})
 	}
+	d.unknown, d.resolving = n, s.Swap.Stage == deploy.StageResolving
 }
 
 // operate does what a person would.
@@ -216,6 +221,11 @@ func (d *director) operate(ctx context.Context, y Cycle, s admin.Status) error {
 	}
 	full := int(s.Weight) == 10_000
 	switch {
+	case s.Phase == deploy.PhaseRamping && s.Step != nil && s.Step.Observed > 2*time.Second && d.once("force"):
+		// Injected errors are held against the canary for long.
+		d.log.note("promote by force: %s", s.Step.Lacks)
+		_, err := d.prog.client.Do(ctx, deployment, deploy.VerbPromote, admin.Request{Who: "checker", Reason: "script", Force: true})
+		return d.mind(err)
 	case y.Ending == EndSwapBack && s.Phase == deploy.PhaseWindow && d.once("ending"):
 		return d.do(ctx, deploy.VerbRollback)
 	case y.Ending == EndHurried && s.Phase == deploy.PhaseWindow && d.once("ending"):
@@ -239,8 +249,7 @@ func (d *director) unblock(ctx context.Context, y Cycle, s admin.Status) error {
 	case deploy.CauseUpstream, deploy.CauseInUse:
 		return nil // ends by itself
 	case deploy.CauseHand:
-		if d.done["resume"] && s.Stop.Since.Add(50*time.Millisecond).Before(time.Now()) {
-			d.done["resume"] = false
+		if d.done["resume"] && s.Recovering == "" && s.Stop.Since.Add(50*time.Millisecond).Before(time.Now()) {
 			return d.do(ctx, deploy.VerbResume)
 		}
 		return nil

@@ -49,8 +49,9 @@ type Who struct {
 	Client, Session int
 	Mode            string
 	Pin             Pin
-	// Opened is when the session's login had been answered.
-	Opened time.Duration
+	// Knocked is before the session connected, Opened when its login had been
+	// answered: it came to be somewhere between.
+	Knocked, Opened time.Duration
 }
 
 func (w Who) String() string {

@@ -257,27 +257,24 @@ func (c *client) mixed(ctx context.Context, conn *pgx.Conn, u *unit) error {
 
 // subscribe reads a stream for a while and then cancels it, as such a client does.
 func (c *client) subscribe(ctx context.Context, conn *pgx.Conn, u *unit) error {
-	u.Stream = true
+	u.Stream, u.first = true, make(chan struct{})
 	over, done := context.WithCancel(ctx)
-	cancelled := make(chan bool, 1)
+	cancelled := make(chan struct{})
 	length := 50*time.Millisecond + time.Duration(c.rng.Int64N(int64(400*time.Millisecond)))
 	go func() {
-		t := time.NewTimer(length)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-c.stop:
-		case <-over.Done():
-			cancelled <- false
-			return
-		}
-		_ = conn.PgConn().CancelRequest(ctx) // the stream may have ended meanwhile, and its connection with it
-		cancelled <- true
+		defer close(cancelled)
+		c.cancelAfter(over, conn, u, length)
 	}()
-	var err error
+	err := c.stream(ctx, conn, u)
+	done()
+	<-cancelled
+	return err
+}
+
+func (c *client) stream(ctx context.Context, conn *pgx.Conn, u *unit) error {
 	switch c.rng.IntN(4) {
 	case 0:
-		err = c.drain(conn.PgConn().ExecParams(ctx, "SUBSCRIBE total", nil, nil, nil, nil), u, 2)
+		return c.drain(conn.PgConn().ExecParams(ctx, "SUBSCRIBE total", nil, nil, nil, nil), u, 2)
 	case 1:
 		var lines versionLines = func(line []byte) {
 			if fields := bytes.Split(line, []byte("\t")); len(fields) > 2 {
@@ -286,15 +283,48 @@ func (c *client) subscribe(ctx context.Context, conn *pgx.Conn, u *unit) error {
 				}
 			}
 		}
-		_, err = conn.PgConn().CopyTo(ctx, lines, "COPY (SUBSCRIBE total) TO STDOUT")
+		_, err := conn.PgConn().CopyTo(ctx, lines, "COPY (SUBSCRIBE total) TO STDOUT")
+		return err
 	case 2:
-		err = c.results(ctx, conn, u, 2, "SUBSCRIBE total WITH (SNAPSHOT = false)")
-	default:
-		err = c.results(ctx, conn, u, 2, "SUBSCRIBE total")
+		return c.results(ctx, conn, u, 2, "SUBSCRIBE total WITH (SNAPSHOT = false)")
 	}
-	done()
-	u.cancelled = <-cancelled
-	return err
+	return c.results(ctx, conn, u, 2, "SUBSCRIBE total")
+}
+
+// The patience of a client that cancels: a cancel may overtake the statement it is
+// meant for, so it is sent again; one that was sent after the first row may not.
+const (
+	cancelAgain = time.Second
+	cancelLost  = 6 * time.Second
+)
+
+// cancelAfter cancels the unit after a while, and again while that has no effect.
+func (c *client) cancelAfter(over context.Context, conn *pgx.Conn, u *unit, length time.Duration) {
+	stop, certain := c.stop, time.Duration(0)
+	for {
+		t := time.NewTimer(length)
+		select {
+		case <-t.C:
+		case <-stop:
+			stop = nil
+		case <-over.Done():
+			t.Stop()
+			return
+		}
+		t.Stop()
+		u.cancelled = true
+		running := u.running()
+		if err := conn.PgConn().CancelRequest(over); err != nil {
+			return // the stream, or its server, has ended
+		}
+		switch now := c.clock(); {
+		case running && certain == 0:
+			certain = now
+		case certain != 0 && now-certain > cancelLost:
+			u.cancelFailed = true
+		}
+		length = cancelAgain
+	}
 }
 
 // versionLines is told of every message of a COPY, which is a line each.

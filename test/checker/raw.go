@@ -16,29 +16,34 @@ const rawQuery = "SELECT version, k FROM answer WHERE k = 1"
 
 // raw takes the socket out of a connection. The connection counts as closed
 // afterwards, so the session ends with the unit.
-func raw(ctx context.Context, conn *pgx.Conn) (net.Conn, *pgproto3.Frontend, error) {
+func raw(conn *pgx.Conn) (net.Conn, *pgproto3.Frontend, error) {
 	taken, err := conn.PgConn().Hijack()
 	if err != nil {
 		return nil, nil, fmt.Errorf("take the socket: %w", err)
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := taken.Conn.SetDeadline(deadline); err != nil {
-			return nil, nil, err
-		}
-	}
 	return taken.Conn, taken.Frontend, nil
+}
+
+// beginRaw begins a unit on a taken socket.
+func (c *client) beginRaw(socket net.Conn) (time.Duration, error) {
+	return c.begin(), socket.SetDeadline(time.Now().Add(patience))
 }
 
 // pipeline sends many Queries without waiting for an answer. Each is a unit of its
 // own, asked when all were sent.
-func (c *client) pipeline(ctx context.Context, conn *pgx.Conn, _ *unit) error {
-	socket, front, err := raw(ctx, conn)
+func (c *client) pipeline(_ context.Context, conn *pgx.Conn, u *unit) error {
+	socket, front, err := raw(conn)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
 	for !c.stopped() {
-		asked, n := c.begin(), 2+c.rng.IntN(6)
+		asked, err := c.beginRaw(socket)
+		if err != nil {
+			return err
+		}
+		u.Asked = asked
+		n := 2 + c.rng.IntN(6)
 		for range n {
 			front.Send(&pgproto3.Query{String: rawQuery})
 		}
@@ -102,8 +107,8 @@ func (c *client) untilReady(front *pgproto3.Frontend, u *unit) error {
 
 // halfAMessage sends a Query in two halves, and takes its time between them when
 // the script says so.
-func (c *client) halfAMessage(ctx context.Context, conn *pgx.Conn, u *unit) error {
-	socket, front, err := raw(ctx, conn)
+func (c *client) halfAMessage(_ context.Context, conn *pgx.Conn, u *unit) error {
+	socket, front, err := raw(conn)
 	if err != nil {
 		return err
 	}
@@ -112,7 +117,11 @@ func (c *client) halfAMessage(ctx context.Context, conn *pgx.Conn, u *unit) erro
 		if c.stopped() {
 			break
 		}
-		*u = unit{Answer: Answer{Who: c.who, Asked: c.begin()}}
+		asked, err := c.beginRaw(socket)
+		if err != nil {
+			return err
+		}
+		*u = unit{Answer: Answer{Who: c.who, Asked: asked}}
 		if err := c.halves(socket, front, u); err != nil {
 			return err
 		}

@@ -148,7 +148,10 @@ func (s State) versions(w *Who, h *History) []int {
 		return []int{s.Live}
 	case w.Pin == ByCanary:
 		return []int{canary}
-	case w.Pin == ByNames && s.Deploy != 0 && slices.ContainsFunc(h.at(w.Opened), func(o State) bool { return o.Swaps == s.Swaps }):
+	case w.Pin == ByNames && s.Deploy != 0 && slices.ContainsFunc(h.within(w.Knocked, w.Opened), func(o State) bool { return o.Swaps == s.Swaps }):
+		if h.swapBefore(w.Opened) {
+			return []int{s.Deploy, s.Live}
+		}
 		return []int{s.Deploy}
 	case w.Pin == ByNames || s.Weight == 0:
 		return []int{s.Live}
@@ -156,6 +159,20 @@ func (s State) versions(w *Who, h *History) []int {
 		return []int{canary}
 	}
 	return []int{s.Live, canary}
+}
+
+// nameGrace is how long after a swap the proxy may take a session that logs in with
+// deploy names for one that meant the version that was swapped: it waited at the
+// gate, or came before the answer to COMMIT.
+const nameGrace = 2 * time.Second
+
+func (h *History) swapBefore(t time.Duration) bool {
+	for i := 1; i < len(h.States); i++ {
+		if s := h.States[i]; s.Swaps != h.States[i-1].Swaps && s.From <= t && t <= s.To+nameGrace {
+			return true
+		}
+	}
+	return false
 }
 
 // replaced: at that moment the version had already stood behind the live names
@@ -219,7 +236,7 @@ func (r *Report) failure(h *History, f *Failure) {
 			return
 		}
 	}
-	r.broke(RuleError, f.At, "%s asked at %s: %s %s", f.Who, clock(f.Asked), f.Code, f.Text)
+	r.broke(RuleError, f.At, "%s, open since %s, asked at %s: %s %s", f.Who, clock(f.Opened), clock(f.Asked), f.Code, f.Text)
 }
 
 // write: what was acknowledged is there once, what was not at most once.
