@@ -55,6 +55,10 @@ func FuzzTrackerAgainstReference(f *testing.F) {
 	f.Add([]byte{0, 120, 120, 120, 120, 120}, byte(0))
 	f.Add([]byte{2, 0, 5, 255, 120, 120, 0, 120, 120}, byte(1))
 	f.Add([]byte{2, 4, 5, 120, 120, 120, 120, 8, 9, 120, 120, 5, 120, 120}, byte(2))
+	f.Add([]byte{2, 4, 5, 120, 120, 120, 8, 10, 5, 0, 120, 231, 120, 120, 120, 120, 120, 120}, byte(0)) // given up, and on at once
+	f.Add([]byte{2, 4, 5, 8, 5, 8, 9, 5, 120, 120, 120, 120, 240, 120, 120, 120, 120, 120}, byte(0))    // data and Syncs before the answer
+	f.Add([]byte{11, 2, 3, 0, 5, 120, 120, 120, 231, 120, 120, 120, 120, 12, 120, 120, 120}, byte(1))   // an error in an explicit transaction
+	f.Add([]byte{1, 8, 9, 0, 5, 120, 232, 120, 120, 120, 120, 120, 120, 120}, byte(2))                  // stray data, drained to a Sync
 	f.Fuzz(func(t *testing.T, script []byte, server byte) {
 		name := []string{"postgres", "materialize", "materialize-old"}[server%3]
 		drive(t, refTraits[name], script[:min(len(script), 400)])

@@ -204,6 +204,13 @@ func FuzzScanner(f *testing.F) {
 	f.Add(clientStream, uint16(17), false)
 	f.Add(serverStream, uint16(3), true)
 	f.Add([]byte("Q\x00\x00\x00\x03"), uint16(1), false)
+	f.Add([]byte("Q\x00\x00\x00\x0cselect;\x00S\x00\x00\x00\x04"), uint16(2), false)
+	f.Add([]byte("Q\x00\x00\x00\x10a; \t;b--\n;\x00X\x00\x00\x00\x04"), uint16(5), false)
+	f.Add([]byte("d\x00\x00\x00\x04d\x00\x00\x00\x05Zd\x00\x00\x00\x04c\x00\x00\x00\x04"), uint16(7), false)
+	f.Add([]byte("D\x00\x00\x00\x06\x00\x00D\x00\x00\x00\x06\x00\x00D\x7f\xff\xff\xffZ"), uint16(11), true)
+	f.Add([]byte("Z\x00\x00\x00\x05IZ\x00\x01\x00\x05I"), uint16(1), true)
+	f.Add([]byte("S\x00\x00\x00\x12cluster\x00prod\x00\x00E\x00\x00\x00\x0eSERROR\x00M\x00\x00\x00"), uint16(9), true)
+	f.Add([]byte("~\x00\x00\x00\x04\x00\xff\xff\xff\xff"), uint16(4), true)
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint16, server bool) {
 		side := FromClient
 		if server {

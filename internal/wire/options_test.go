@@ -2,7 +2,6 @@ package wire
 
 import (
 	"reflect"
-	"strings"
 	"testing"
 )
 
@@ -73,6 +72,10 @@ func FuzzOptions(f *testing.F) {
 	f.Add("-c mzcanary.arm=canary -c a=b\\ c")
 	f.Add("--mzcanary.arm=x\t-cb=c")
 	f.Add("-c \\")
+	f.Add("-cm\\ZCAnArY.=") // the escaped letter is a letter
+	f.Add("-c mzcanary.arm=canary\\ -c\\ x -c -c")
+	f.Add("--mz-forwarded-for=1 --MZ_connection_uuid=\\\\ -c=b --=c -cmzcanary.\x00=1")
+	f.Add("\v-c\fa=b\r--search-path=\"a b\",c")
 	f.Add("  -cmzcanary.arm=x  --y=\\\\ ")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, g := range []Grammar{GrammarMaterialize, GrammarPostgres} {
@@ -95,7 +98,7 @@ func FuzzOptions(f *testing.F) {
 					t.Fatalf("%q became %q", text, stripped)
 				}
 			}
-			if !strings.Contains(strings.ToLower(text), "mz") && stripped != text {
+			if len(kept) == len(SplitOptions(g, text)) && stripped != text {
 				t.Fatalf("%q became %q for nothing", text, stripped)
 			}
 		}

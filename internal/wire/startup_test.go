@@ -229,6 +229,16 @@ func FuzzStartup(f *testing.F) {
 	f.Add(packet(codeSSL))
 	f.Add(AppendCancel(nil, CancelKey{1, []byte{1, 2, 3, 4}}))
 	f.Add([]byte("GET / HTTP/1.0\r\n\r\n"))
+	f.Add([]byte{0x16, 3, 1, 2, 0, 1})
+	f.Add([]byte{0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0})
+	f.Add([]byte{0, 0, 0, 8, 0, 3, 0, 0})
+	f.Add(append(packet(codeGSS), packet(codeSSL)...))
+	f.Add(startupPacket(2<<16, "user", "u"))
+	f.Add(AppendCancel(nil, CancelKey{1 << 31, make([]byte, 256)}))
+	f.Add(startupPacket(Version30, "user", "u", "search_path", "a", "search_path", "\xff\xfe", "Search_Path", "b"))
+	f.Add(startupPacket(Version30, "user", "u", "options", "-c mzcanary.arm=canary", "options", "--mz-forwarded-for=1", "MZ_FORWARDED_FOR", "1"))
+	f.Add(append(startupPacket(Version30, "user", "u"), 'Q', 0, 0, 0, 5, 0))
+	f.Add(packet(Version30, "user", "u", "", "more"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r, o := bytes.NewReader(in), Opening{}
 		p, err := o.Read(r)
