@@ -43,31 +43,66 @@ func checkPairs(c *collector, cfg *Config, d *Deployment, at string) {
 		c.add(clusters, "", "are given, and upstream.kind postgres has none", "write clusters: []")
 	}
 	for j, object := range d.Objects {
-		checkObject(c, object, fmt.Sprintf("%s[%d]", objects, j))
+		checkObject(c, cfg, object, fmt.Sprintf("%s[%d]", objects, j))
 	}
 	if len(d.Objects) > 0 {
 		if len(d.Schemas)+len(d.Clusters) == 0 && c.ok(schemas, clusters, at+".rollout.plan") && d.Rollout.Plan.SendsTraffic() {
 			c.add(at+".rollout.plan", d.Rollout.Plan.Name, "sends traffic to the canary, and pairs of objects cannot be told apart by search_path: promote only",
 				"use plan: all-at-once, or steps that approve at weight 0")
 		}
-		notYet(c, objects, "", "renaming single objects", "write objects: [] and pair whole schemas")
+		if cfg.Upstream.Kind == KindPostgres && c.ok("upstream.kind") {
+			c.add(objects, "", "are given, and upstream.kind postgres pairs schemas only", "write objects: []")
+		}
+		checkObjectSchemas(c, d, objects)
 	}
 }
+
+// checkObjectSchemas: objects of a schema that is itself exchanged would be renamed in
+// whichever version has the name at that moment.
+func checkObjectSchemas(c *collector, d *Deployment, at string) {
+	for j, object := range d.Objects {
+		schema, _, _ := strings.Cut(object.Live, ".")
+		for _, p := range d.Schemas {
+			if schema != "" && (schema == p.Live || schema == p.Deploy) {
+				c.add(fmt.Sprintf("%s[%d].live", at, j), shown(object.Live), "lies in schema "+schema+", which is exchanged as a whole",
+					"pair the schema or the object, not both")
+			}
+		}
+	}
+}
+
+// roomForSuffix is what a name gets appended while it is retired or rejected:
+// _rejected_ and the rollout's id.
+const roomForSuffix = len("_rejected_r123456")
 
 func checkPair(c *collector, cfg *Config, pair Pair, what, at string) {
 	checkIdentifier(c, cfg, pair.Live, what, at+".live", "prod")
 	checkIdentifier(c, cfg, pair.Deploy, what, at+".deploy", "prod_deploy")
+	checkRoom(c, cfg, pair.Deploy, at+".deploy")
 	if pair.Live == pair.Deploy && pair.Live != "" && c.ok(at+".live", at+".deploy") {
 		c.add(at, shown(pair.Live), "names the same "+what+" as live and as deploy", "build the new version under a name of its own, such as "+pair.Live+"_deploy")
 	}
 }
 
+// longestName is how many bytes a name may have.
+func longestName(cfg *Config) int {
+	if cfg.Upstream.Kind == KindPostgres {
+		return 63
+	}
+	return 255
+}
+
+// checkRoom refuses a deploy name that could not be retired.
+func checkRoom(c *collector, cfg *Config, name, path string) {
+	if limit := longestName(cfg); c.ok(path) && len(name)+roomForSuffix > limit {
+		c.add(path, shown(name), fmt.Sprintf("leaves no room for _retired_<rollout id> within the %d bytes a name may have", limit),
+			fmt.Sprintf("use a name of at most %d bytes", limit-roomForSuffix))
+	}
+}
+
 // checkIdentifier refuses what cannot be the name of a schema or cluster of a user.
 func checkIdentifier(c *collector, cfg *Config, name, what, path, example string) {
-	limit := 255 // bytes, Materialize
-	if cfg.Upstream.Kind == KindPostgres {
-		limit = 63
-	}
+	limit := longestName(cfg)
 	switch {
 	case name == "":
 		c.add(path, "", "is missing", "name a "+what+", such as "+example)
@@ -80,15 +115,22 @@ func checkIdentifier(c *collector, cfg *Config, name, what, path, example string
 	}
 }
 
-func checkObject(c *collector, object ObjectPair, at string) {
+func checkObject(c *collector, cfg *Config, object ObjectPair, at string) {
 	if object.Kind == "" {
 		c.add(at+".kind", "", "is missing", "use "+alternatives(object.Kind.values()))
 	}
 	for _, side := range []struct{ key, name string }{{"live", object.Live}, {"deploy", object.Deploy}} {
 		schema, name, ok := strings.Cut(side.name, ".")
-		if !ok || schema == "" || name == "" {
+		if !ok || schema == "" || name == "" || strings.ContainsRune(name, '.') {
 			c.add(at+"."+side.key, shown(side.name), "is not schema.object", "write it as in prod.bids")
 		}
+	}
+	liveSchema, _, _ := strings.Cut(object.Live, ".")
+	if schema, name, _ := strings.Cut(object.Deploy, "."); c.ok(at+".live", at+".deploy") {
+		if schema != liveSchema {
+			c.add(at+".deploy", shown(object.Deploy), "lies in another schema than "+object.Live+": a rename stays inside its schema", "build it as "+liveSchema+"."+name)
+		}
+		checkRoom(c, cfg, name, at+".deploy")
 	}
 	if object.Live == object.Deploy && c.ok(at+".live", at+".deploy") {
 		c.add(at, shown(object.Live), "names the same object as live and as deploy", "give the new version a name of its own")
@@ -148,9 +190,6 @@ func checkRollout(c *collector, d *Deployment, at string) {
 
 func checkPromote(c *collector, d *Deployment, at string) {
 	p := &d.Promote
-	if p.Method == MethodRename {
-		notYet(c, at+".method", string(p.Method), "promotion by renames", "use swap")
-	}
 	above(c, at+".gather", p.Gather, "1s")
 	above(c, at+".max_stall", p.MaxStall, "5s")
 	if p.Gather >= p.MaxStall && c.ok(at+".gather", at+".max_stall") {

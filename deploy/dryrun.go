@@ -30,6 +30,9 @@ func dryRun(spec Spec, plan Plan, kind string) (DryRun, error) {
 	if !plan.Promote.Fence {
 		out.Notes = append(out.Notes, "fence is off: the old version keeps the deploy names, and cleanup is by hand")
 	}
+	if len(spec.Schemas)+len(spec.Clusters) == 0 {
+		out.Notes = append(out.Notes, "only single objects are paired: sessions cannot be told apart, so nobody is moved or held; each statement reads the version that has the name when it starts")
+	}
 	return out, nil
 }
 

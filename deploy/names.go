@@ -43,7 +43,7 @@ func lookNames(pairs []PairState, rollout string) []Ref {
 	var out []Ref
 	for _, p := range pairs {
 		names := []string{p.Live, p.Deploy}
-		for _, n := range []string{p.Retired, p.Rejected, RejectedName(p.Deploy, rollout)} {
+		for _, n := range []string{p.Retired, p.Rejected, RejectedName(p.Deploy, rollout), temporary(p, rollout)} {
 			if n != "" && n != p.Deploy && n != names[len(names)-1] {
 				names = append(names, n)
 			}

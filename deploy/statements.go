@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"mzcanary/router"
@@ -49,6 +50,16 @@ func plainPairs(spec Spec, fence bool, rollout string) []PairState {
 		add(KindObject, p.Type, p.Live, p.Deploy)
 	}
 	return out
+}
+
+// Exchange lists the statements that exchange the pairs of a spec by its method,
+// without a fence, for a trial.
+func Exchange(spec Spec, kind string) ([]string, error) {
+	method := spec.Method
+	if method == "" {
+		method = MethodSwap
+	}
+	return dialect{kind: kind, database: spec.Database}.promote(plainPairs(spec, false, "trial"), method, "trial")
 }
 
 // dialect writes names the way one server wants them.
@@ -142,16 +153,23 @@ func (d dialect) drops(pairs []PairState) []string {
 	return out
 }
 
-// dropOrder is the order of cleanup: clusters, then objects, then schemas.
+// dropOrder is the order of cleanup: clusters, then indexes, then other objects from
+// the last listed to the first, then schemas.
 func dropOrder(pairs []PairState) []PairState {
 	var out []PairState
-	for _, kind := range []Kind{KindCluster, KindObject, KindSchema} {
+	pick := func(is func(PairState) bool) {
 		for _, p := range pairs {
-			if p.Kind == kind {
+			if is(p) {
 				out = append(out, p)
 			}
 		}
 	}
+	pick(func(p PairState) bool { return p.Kind == KindCluster })
+	pick(func(p PairState) bool { return p.Kind == KindObject && p.Type == "index" })
+	indexes := len(out)
+	pick(func(p PairState) bool { return p.Kind == KindObject && p.Type != "index" })
+	slices.Reverse(out[indexes:]) // what reads is listed after what it reads
+	pick(func(p PairState) bool { return p.Kind == KindSchema })
 	return out
 }
 

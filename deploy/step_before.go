@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -66,6 +67,7 @@ func (m *machine) preflighted(e Preflighted) {
 	m.s.Findings = m.keepFindings(e.Findings)
 	m.record(e.Refs, e.Server)
 	m.missing()
+	m.taken(e.Refs)
 	if grants := m.toGive(); len(grants) > 0 {
 		m.give(grants)
 		return
@@ -126,6 +128,22 @@ func (m *machine) missing() {
 		if p.LiveID != "" && p.LiveID == p.DeployID {
 			m.s.Findings = append(m.s.Findings, Finding{Code: "P02", Severity: Refuse, Object: string(p.Kind) + " " + p.Live,
 				Sentence: "the live and the deploy name stand for the same object"})
+		}
+	}
+}
+
+// taken refuses names that the swap would need and somebody else has: the one where
+// the old version is retired, and the middle of a chain of renames.
+func (m *machine) taken(refs []Ref) {
+	for _, p := range m.s.Pairs {
+		for _, name := range []string{p.Retired, temporary(p, m.s.Rollout)} {
+			object := string(p.Kind) + " " + name
+			known := slices.ContainsFunc(m.s.Findings, func(f Finding) bool { return f.Object == object && f.Severity == Refuse })
+			if name == p.Deploy || known || idOf(refs, p.Kind, name) == "" {
+				continue
+			}
+			m.s.Findings = append(m.s.Findings, Finding{Code: "P15", Severity: Refuse, Object: object,
+				Sentence: "the swap needs this name, and it is taken"})
 		}
 	}
 }

@@ -119,6 +119,9 @@ func (m *machine) order() (SwapOrder, error) {
 	var err error
 	o.Statements, err = write(m.s.Pairs, m.p.Promote.Method, m.s.Rollout)
 	o.Expect, o.Absent = expected(m.s.Pairs, m.s.Names)
+	for _, p := range m.s.Pairs { // the middle of a chain of renames must be free
+		o.Absent = append(o.Absent, p.ref(temporary(p, m.s.Rollout), ""))
+	}
 	return o, err
 }
 

@@ -35,6 +35,9 @@ type Spec struct {
 	Clusters []router.Pair `json:"clusters"`
 	Objects  []ObjectPair  `json:"objects,omitempty"`
 	Accept   []string      `json:"accept,omitempty"`
+	// Method is how the pairs will be exchanged, MethodSwap or MethodRename, so that
+	// preflight can try just that; empty means MethodSwap.
+	Method string `json:"method,omitempty"`
 }
 
 // Ref names one schema or cluster, and the id behind the name when it was read.

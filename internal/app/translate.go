@@ -1,6 +1,8 @@
 package app
 
 import (
+	"strings"
+
 	"mzcanary/config"
 	"mzcanary/deploy"
 	"mzcanary/router"
@@ -42,9 +44,9 @@ func routerDeployment(d *config.Deployment) router.Deployment {
 
 // spec is a deployment as the controller releases it.
 func spec(d *config.Deployment) deploy.Spec {
-	out := deploy.Spec{Name: d.Name, Database: d.Database, Schemas: pairs(d.Schemas), Clusters: pairs(d.Clusters), Accept: d.Accept}
+	out := deploy.Spec{Name: d.Name, Database: d.Database, Schemas: pairs(d.Schemas), Clusters: pairs(d.Clusters), Accept: d.Accept, Method: string(d.Promote.Method)}
 	for _, o := range d.Objects {
-		out.Objects = append(out.Objects, deploy.ObjectPair{Type: string(o.Kind), Live: o.Live, Deploy: o.Deploy})
+		out.Objects = append(out.Objects, deploy.ObjectPair{Type: strings.ReplaceAll(string(o.Kind), "_", "-"), Live: o.Live, Deploy: o.Deploy})
 	}
 	return out
 }

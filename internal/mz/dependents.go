@@ -131,8 +131,8 @@ func (g *graph) dependents(database string, refs []deploy.Ref) []deploy.Dependen
 	for _, id := range g.order {
 		root, met := dropped[id]
 		o := g.objects[id]
-		if !met || schemas[o.schemaID] || objects[id] {
-			continue
+		if !met || schemas[o.schemaID] || objects[id] || o.on != "" && objects[o.on] {
+			continue // an index goes with what it is on
 		}
 		d := deploy.Dependent{Kind: strings.ReplaceAll(o.kind, "-", " "), ID: id, Name: o.qualified(database)}
 		if root == id {

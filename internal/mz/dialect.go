@@ -1,5 +1,10 @@
 package mz
 
+import (
+	"strconv"
+	"strings"
+)
+
 // dialect is what differs between the two kinds of server in names and texts.
 type dialect struct{ kind string }
 
@@ -23,6 +28,16 @@ func (d dialect) schema(database, name string) string {
 		return quoteIdent(name)
 	}
 	return quoteIdent(database) + "." + quoteIdent(name)
+}
+
+// systemRole says whether a role, by id, is the server's own. PostgreSQL gives users'
+// objects numbers from 16384 on.
+func (d dialect) systemRole(id string) bool {
+	if d.postgres() {
+		n, err := strconv.Atoi(id)
+		return err == nil && n < 16384
+	}
+	return !strings.HasPrefix(id, "u")
 }
 
 // versionParameter is the ParameterStatus that carries the server's version.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mzcanary/deploy"
+	"mzcanary/router"
 )
 
 // check is one line of the list below: what it finds in a snapshot. It never asks the
@@ -91,24 +92,20 @@ func (s *snapshot) accepted(word string) bool {
 	return word != "" && slices.Contains(s.spec.Accept, word)
 }
 
-// trySwap asks the server by doing it: every pair that exists is swapped in a
-// transaction that is then rolled back. nil means that it would work, or that there
+// trySwap asks the server by doing it: every pair that exists is exchanged, in the way
+// the deployment does it, in a transaction that is then rolled back. nil means that it would work, or that there
 // is nothing to try. A conflict with somebody else's change says nothing and is tried
 // again.
 func (w *Warehouse) trySwap(ctx context.Context, s *snapshot) (*refusal, error) {
-	var statements []string
-	for _, p := range s.spec.Schemas {
-		if s.paired(deploy.KindSchema, p.Live, p.Deploy) {
-			statements = append(statements, "ALTER SCHEMA "+w.dialect.schema(s.spec.Database, p.Live)+" SWAP WITH "+quoteIdent(p.Deploy))
-		}
-	}
-	for _, p := range s.spec.Clusters {
-		if s.paired(deploy.KindCluster, p.Live, p.Deploy) {
-			statements = append(statements, "ALTER CLUSTER "+quoteIdent(p.Live)+" SWAP WITH "+quoteIdent(p.Deploy))
-		}
-	}
-	if len(statements) == 0 {
-		return nil, nil
+	there := s.spec
+	there.Schemas = slices.DeleteFunc(slices.Clone(there.Schemas), func(p router.Pair) bool { return !s.paired(deploy.KindSchema, p.Live, p.Deploy) })
+	there.Clusters = slices.DeleteFunc(slices.Clone(there.Clusters), func(p router.Pair) bool { return !s.paired(deploy.KindCluster, p.Live, p.Deploy) })
+	there.Objects = slices.DeleteFunc(slices.Clone(there.Objects), func(p deploy.ObjectPair) bool {
+		return p.Live == p.Deploy || !s.exists(deploy.KindObject, p.Live) || !s.exists(deploy.KindObject, p.Deploy)
+	})
+	statements, err := deploy.Exchange(there, w.dialect.kind)
+	if err != nil || len(statements) == 0 {
+		return nil, err
 	}
 	for range snapshotTries {
 		p, err := w.Prepare(ctx, statements)

@@ -72,6 +72,9 @@ func (s *snapshot) misplaced() []deploy.Finding {
 		if !next.has(o) || o.clusterID == "" || next.clusters[o.clusterID] {
 			continue
 		}
+		if next.objects[o.id] && !old.clusters[o.clusterID] {
+			continue // paired by itself, it stays where it is
+		}
 		sentence := fmt.Sprintf("It runs on cluster %s, which is in no pair of this deployment.", o.cluster)
 		if old.clusters[o.clusterID] {
 			sentence = fmt.Sprintf("It runs on the live cluster %s: dropping that cluster after the swap would drop it.", o.cluster)

@@ -2,7 +2,6 @@ package mz
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -22,11 +21,18 @@ func (s *snapshot) missingRights() []deploy.Finding {
 			if !known || o.member {
 				continue
 			}
-			found = append(found, finding{
+			f := finding{
 				Object: fmt.Sprintf("%s %s", p.kind, name),
 				Sentence: fmt.Sprintf("Role %s cannot swap or drop it: it belongs to %s, and swapping needs the owner or a member of it.",
 					s.role.name, o.role),
-			}.mendedBy(deploy.Grant{On: deploy.Ref{Kind: deploy.KindRole, Name: o.role}, To: s.role.name}, s))
+			}
+			membership := deploy.Grant{On: deploy.Ref{Kind: deploy.KindRole, Name: o.role}, To: s.role.name}
+			if s.dialect.systemRole(o.roleID) { // its membership is not given away
+				f.Remedy = []string{"have its owner changed to role " + quoteIdent(s.role.name)}
+				found = append(found, deploy.Finding(f))
+				continue
+			}
+			found = append(found, f.mendedBy(membership, s))
 		}
 	}
 	if len(s.spec.Schemas) > 0 && !s.role.canCreate {
@@ -114,14 +120,13 @@ func (s *snapshot) lostGrants() []deploy.Finding {
 			continue
 		}
 		found = append(found, s.lostOn(pairName{deploy.KindSchema, p.Live, p.Deploy}, "USAGE")...)
-		found = append(found, s.lostOnObjects(p.Live, p.Deploy)...)
 	}
 	for _, p := range s.spec.Clusters {
 		if s.paired(deploy.KindCluster, p.Live, p.Deploy) {
 			found = append(found, s.lostOn(pairName{deploy.KindCluster, p.Live, p.Deploy}, "USAGE")...)
 		}
 	}
-	return found
+	return append(found, s.lostOnObjects()...)
 }
 
 func (s *snapshot) lostOn(p pairName, privilege string) []deploy.Finding {
@@ -130,16 +135,11 @@ func (s *snapshot) lostOn(p pairName, privilege string) []deploy.Finding {
 		deploy.Grant{Privilege: privilege, On: deploy.Ref{Kind: p.kind, Name: p.deploy, ID: newID}})
 }
 
-func (s *snapshot) lostOnObjects(live, deployed string) []deploy.Finding {
+func (s *snapshot) lostOnObjects() []deploy.Finding {
 	var found []deploy.Finding
-	olds := s.relations(s.ids[nameKey{deploy.KindSchema, live}])
-	news := s.relations(s.ids[nameKey{deploy.KindSchema, deployed}])
-	for _, name := range slices.Sorted(maps.Keys(olds)) {
-		n, ok := news[name]
-		if !ok {
-			continue
-		}
-		found = append(found, s.lost(olds[name].id, n.ownerID, kindOf(n)+" "+n.qualified(s.spec.Database),
+	for _, t := range s.twins() {
+		n := t.next
+		found = append(found, s.lost(t.old.id, n.ownerID, kindOf(n)+" "+n.qualified(s.spec.Database),
 			deploy.Grant{Privilege: "SELECT", On: deploy.Ref{Kind: deploy.KindObject, Type: n.kind, Name: n.schema + "." + n.name, ID: n.id}})...)
 	}
 	return found

@@ -29,14 +29,41 @@ func (s *snapshot) relations(schemaID string) map[string]*object {
 	return list
 }
 
+// twin is a relation in both versions: under the same name in two paired schemas, or
+// paired by itself.
+type twin struct{ old, next *object }
+
+func (s *snapshot) twins() []twin {
+	var all []twin
+	for _, p := range s.spec.Schemas {
+		if !s.paired(deploy.KindSchema, p.Live, p.Deploy) {
+			continue
+		}
+		olds := s.relations(s.ids[nameKey{deploy.KindSchema, p.Live}])
+		news := s.relations(s.ids[nameKey{deploy.KindSchema, p.Deploy}])
+		for _, name := range slices.Sorted(maps.Keys(olds)) {
+			if news[name] != nil {
+				all = append(all, twin{olds[name], news[name]})
+			}
+		}
+	}
+	for _, p := range s.spec.Objects {
+		old, next := s.graph.byName(s.spec.Database, p.Live), s.graph.byName(s.spec.Database, p.Deploy)
+		if old != nil && next != nil && old != next && relation(old.kind) && relation(next.kind) {
+			all = append(all, twin{old, next})
+		}
+	}
+	return all
+}
+
 // statefulInside is P07.
 func (s *snapshot) statefulInside() []deploy.Finding {
 	old, next := s.oldSide(), s.newSide()
 	var found []deploy.Finding
 	for _, id := range s.graph.order {
 		o := s.graph.objects[id]
-		if !old.drops(o) && !next.drops(o) {
-			continue
+		if !old.drops(o) && !next.drops(o) || old.objects[o.id] || next.objects[o.id] {
+			continue // what is paired by itself is meant to be replaced
 		}
 		switch o.kind {
 		case "source", "table", "connection", "secret", "sink":
@@ -92,24 +119,16 @@ func (s *snapshot) oneSided() []deploy.Finding {
 // shapeChanges is P09.
 func (s *snapshot) shapeChanges() []deploy.Finding {
 	var found []deploy.Finding
-	for _, p := range s.spec.Schemas {
-		if !s.paired(deploy.KindSchema, p.Live, p.Deploy) {
+	for _, t := range s.twins() {
+		if slices.Equal(s.columns[t.old.id], s.columns[t.next.id]) {
 			continue
 		}
-		olds := s.relations(s.ids[nameKey{deploy.KindSchema, p.Live}])
-		news := s.relations(s.ids[nameKey{deploy.KindSchema, p.Deploy}])
-		for _, name := range slices.Sorted(maps.Keys(olds)) {
-			n := news[name]
-			if n == nil || slices.Equal(s.columns[olds[name].id], s.columns[n.id]) {
-				continue
-			}
-			found = append(found, deploy.Finding{
-				Object: kindOf(n) + " " + n.qualified(s.spec.Database),
-				Sentence: fmt.Sprintf("Its columns differ from the old version's (%s): a session with a prepared statement over them gets 0A000 at every use until it prepares again.",
-					columnDifference(s.columns[olds[name].id], s.columns[n.id])),
-				Accept: "shape-change",
-			})
-		}
+		found = append(found, deploy.Finding{
+			Object: kindOf(t.next) + " " + t.next.qualified(s.spec.Database),
+			Sentence: fmt.Sprintf("Its columns differ from the old version's (%s): a session with a prepared statement over them gets 0A000 at every use until it prepares again.",
+				columnDifference(s.columns[t.old.id], s.columns[t.next.id])),
+			Accept: "shape-change",
+		})
 	}
 	return found
 }

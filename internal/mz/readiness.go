@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mzcanary/deploy"
+	"mzcanary/router"
 )
 
 // sample is what one look at the server found about the deploy clusters, as plain
@@ -101,7 +102,7 @@ func (w *Warehouse) readSample(ctx context.Context, spec deploy.Spec) (*sample, 
 			}
 			if c.shared {
 				live = append(live, all...)
-				all = slices.DeleteFunc(slices.Clone(all), func(d dataflow) bool { return !deploySchema(spec, d) })
+				all = slices.DeleteFunc(slices.Clone(all), func(d dataflow) bool { return !ofNewVersion(spec, d) })
 			}
 			cs.dataflows = all
 			if err := w.readHydration(ctx, c.id, s); err != nil {
@@ -139,26 +140,45 @@ func (w *Warehouse) clustersOf(ctx context.Context, spec deploy.Spec, ids map[na
 	for _, p := range spec.Clusters {
 		refs = append(refs, clusterRef{id: ids[nameKey{deploy.KindCluster, p.Deploy}], name: p.Deploy})
 	}
-	if len(refs) > 0 {
+	if len(refs) > 0 && len(spec.Objects) == 0 {
 		return refs, nil
 	}
+	paired := len(refs) > 0
 	g, err := w.readGraph(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range g.order {
 		o := g.objects[id]
-		for _, p := range spec.Schemas {
-			ref := clusterRef{id: o.clusterID, name: o.cluster, shared: true}
-			if o.clusterID != "" && o.schemaID == ids[nameKey{deploy.KindSchema, p.Deploy}] && !slices.Contains(refs, ref) {
-				refs = append(refs, ref)
-			}
+		known := slices.ContainsFunc(refs, func(r clusterRef) bool { return r.id == o.clusterID })
+		of := !paired && slices.ContainsFunc(spec.Schemas, func(p router.Pair) bool { return o.schemaID == ids[nameKey{deploy.KindSchema, p.Deploy}] })
+		if o.clusterID != "" && !known && (of || g.pairedObject(spec, o)) {
+			refs = append(refs, clusterRef{id: o.clusterID, name: o.cluster, shared: true})
 		}
 	}
 	return refs, nil
 }
 
-func deploySchema(spec deploy.Spec, d dataflow) bool {
+// pairedObject says whether an object is the new side of a pair of single objects, or
+// an index on one.
+func (g *graph) pairedObject(spec deploy.Spec, o *object) bool {
+	if on := g.objects[o.on]; on != nil && g.pairedObject(spec, on) {
+		return true
+	}
+	return o.database == spec.Database && slices.ContainsFunc(spec.Objects, func(p deploy.ObjectPair) bool { return p.Deploy == o.schema+"."+o.name })
+}
+
+// ofNewVersion says whether a dataflow on a shared cluster belongs to the new version:
+// by its schema, by its own name, or by the relation an index is on.
+func ofNewVersion(spec deploy.Spec, d dataflow) bool {
+	if d.database != spec.Database {
+		return false
+	}
+	for _, p := range spec.Objects {
+		if p.Deploy == d.schema+"."+d.name || p.Deploy == d.relationSchema+"."+d.relation {
+			return true
+		}
+	}
 	for _, p := range spec.Schemas {
 		if d.database == spec.Database && d.schema == p.Deploy {
 			return true
@@ -214,6 +234,11 @@ func (s *sample) pairTwins(spec deploy.Spec, live []dataflow) {
 		for _, d := range c.dataflows {
 			for _, p := range spec.Schemas {
 				if twin, ok := byName[d.kind+" "+p.Live+"."+d.name]; ok && d.schema == p.Deploy && d.database == spec.Database {
+					s.twins[d.id] = twin
+				}
+			}
+			for _, p := range spec.Objects {
+				if twin, ok := byName[d.kind+" "+p.Live]; ok && p.Deploy == d.schema+"."+d.name && d.database == spec.Database {
 					s.twins[d.id] = twin
 				}
 			}

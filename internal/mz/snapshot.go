@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	"mzcanary/deploy"
 )
@@ -170,9 +172,16 @@ func (w *Warehouse) replicasOf(ctx context.Context) (map[string][]replica, error
 	return all, nil
 }
 
-// schemaIDs of both sides of the schema pairs that exist.
+// schemaIDs of both sides of the schema pairs that exist, and of those that hold pairs
+// of single objects.
 func (s *snapshot) schemaIDs() []string {
 	var ids []string
+	for _, p := range s.spec.Objects {
+		schema, _, _ := strings.Cut(p.Live, ".")
+		if id, ok := s.ids[nameKey{deploy.KindSchema, schema}]; ok && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
 	for _, p := range s.spec.Schemas {
 		for _, name := range []string{p.Live, p.Deploy} {
 			if id, ok := s.ids[nameKey{deploy.KindSchema, name}]; ok {
