@@ -8,7 +8,7 @@ import (
 
 // TestExhaustive shows the tracker every sequence of client messages up to a
 // length, every place where the server may fail, and every order in which
-// messages and answers can cross. MZCANARY_EXHAUSTIVE sets another length.
+// messages and answers can cross. MZCANARY_TEST_EXHAUSTIVE sets another length.
 func TestExhaustive(t *testing.T) {
 	alphabets := []struct {
 		name   string
@@ -22,7 +22,7 @@ func TestExhaustive(t *testing.T) {
 		{"transactions", 5, []said{sBegin, sCommit, sQ, sP, sE, sS}},
 	}
 	limit := 0
-	if text := os.Getenv("MZCANARY_EXHAUSTIVE"); text != "" {
+	if text := os.Getenv("MZCANARY_TEST_EXHAUSTIVE"); text != "" {
 		limit, _ = strconv.Atoi(text)
 	}
 	for server, traits := range refTraits {

@@ -36,7 +36,7 @@ func TestTrackerAgainstPostgres(t *testing.T) {
 	phases := map[string]int{}
 	t.Run("injected unit", func(t *testing.T) { injectOnPostgres(t, dialPostgres(t, server.Addr())) })
 	conversations := 250 // more in a soak
-	if text := os.Getenv("MZCANARY_CONVERSATIONS"); text != "" {
+	if text := os.Getenv("MZCANARY_TEST_CONVERSATIONS"); text != "" {
 		conversations, _ = strconv.Atoi(text)
 	}
 	random := rand.New(rand.NewPCG(7, 11))

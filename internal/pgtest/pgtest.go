@@ -61,14 +61,14 @@ func DSN(addr, role string, options ...string) string {
 
 // Need gives the server that start starts, which is typically a
 // sync.OnceValues of Start. Without PostgreSQL the test is skipped, or fails
-// when MZCANARY_REQUIRE_POSTGRES=1.
+// when MZCANARY_TEST_REQUIRE_POSTGRES=1.
 func Need(tb testing.TB, start func() (*Server, error)) *Server {
 	tb.Helper()
 	s, err := start()
 	switch {
 	case err == nil:
 		return s
-	case errors.Is(err, ErrNotInstalled) && os.Getenv("MZCANARY_REQUIRE_POSTGRES") != "1":
+	case errors.Is(err, ErrNotInstalled) && os.Getenv("MZCANARY_TEST_REQUIRE_POSTGRES") != "1":
 		tb.Skipf("skipped: %v; install it to run this test", err)
 	default:
 		tb.Fatalf("no PostgreSQL to test against: %v", err)
