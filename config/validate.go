@@ -97,15 +97,6 @@ func required(c *collector, path, value, remedy string) {
 	}
 }
 
-// notYet refuses a key whose feature does not exist. Such a key is accepted with
-// its default only: a setting that does nothing would be a lie.
-func notYet(c *collector, path, value, feature, remedy string) {
-	if value != "" {
-		value = shown(value)
-	}
-	c.add(path, value, "is not yet supported: "+feature, remedy)
-}
-
 // notes are sentences about what is allowed and easily overlooked.
 func notes(cfg *Config) []Note {
 	var list []Note

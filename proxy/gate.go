@@ -147,7 +147,7 @@ func (s *session) mayLeaveBoundary() verdict {
 	if s.cancelling > 0 {
 		return waitCancel
 	}
-	if s.attn&attnMove != 0 {
+	if s.attn&attnMove != 0 && !s.movesLater() {
 		return inject
 	}
 	if s.attn&attnWaited != 0 {

@@ -46,6 +46,7 @@ type SessionInfo struct {
 	// and reads the version that is old now.
 	OldVersion bool `json:"old"`
 
+	Prepared    bool   `json:"prepared,omitempty"` // it may have named prepared statements
 	Exchanges   uint64 `json:"exchanges"`
 	Errors      uint64 `json:"errors"` // exchanges that ended in an ErrorResponse
 	Retargets   uint64 `json:"retargets"`
@@ -158,7 +159,7 @@ func (s *session) info() SessionInfo {
 		Have: have, HaveState: s.have.Certain().String(), Held: s.hold != nil && s.rest == atBoundary,
 		Exchanges: s.exchanges, Errors: s.errors, Retargets: s.retargets, FailedMoves: s.failedMoves,
 		BytesIn: s.bytesIn, BytesOut: s.bytesOut, Place: s.place(state),
-		ClientSet: ownSetNames[s.own], ClientSets: s.ownSets, QualifiedNames: s.qualifiedNames, Qualified: s.qualifiedText,
+		ClientSet: ownSetNames[s.own], ClientSets: s.ownSets, QualifiedNames: s.qualifiedNames, Qualified: s.qualifiedText, Prepared: state.Named,
 	}
 	if s.fleet != nil {
 		i.Deployment = s.fleet.name
@@ -229,6 +230,8 @@ func (s *session) why(state State, i SessionInfo) string {
 		return "a " + i.Statement + " that was planned already runs on"
 	case state.Phase == PhaseTransaction && state.Status == 'E':
 		return "idle in a failed transaction"
+	case state.Phase == PhaseTransaction && s.track.txn.declared > 0:
+		return "idle in a transaction with an open cursor"
 	case state.Phase == PhaseTransaction:
 		return "idle in a transaction"
 	case state.Phase == PhaseCopyIn:
@@ -257,6 +260,10 @@ func (s *session) whyNotMoved(i SessionInfo) string {
 		return ""
 	case s.p.cfg.Unsafe.NoRetarget:
 		return "retargeting is switched off"
+	case s.movesLater() && s.keepsNamed():
+		return "has named prepared statements and stays where it is: the versions differ in shape (accept: shape-change)"
+	case s.movesLater():
+		return "has described a statement and is about to execute it: it is moved after that, or after " + describedWait.String()
 	case s.stuckEpoch == s.epoch:
 		return "the last move failed; it is tried again when the routing changes"
 	}

@@ -138,33 +138,41 @@ func TestManySmallPipelinedQueries(t *testing.T) {
 	s := onPostgres(t)
 	conn := s.connect(onProd).PgConn()
 	p := conn.StartPipeline(t.Context())
-	const depth = 3_000
+	const depth, chunk, behind = 3_000, 300, 150
+	seen := map[string]int{}
+	answered := 0
+	// read takes answers until so many batches are still in flight.
+	read := func(sent, inFlight int) {
+		for sent-answered > inFlight {
+			res, err := p.GetResults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch res := res.(type) {
+			case *pgconn.ResultReader:
+				r := res.Read()
+				if r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				seen[string(r.Rows[0][0])]++
+			case *pgconn.PipelineSync:
+				answered++
+			}
+		}
+	}
 	for i := range depth {
-		if i%100 == 0 {
-			s.weigh(i % 200)
+		if i%chunk == 0 {
+			// What is sent from here on is not on its way yet, so it must move; what
+			// was sent before still is.
+			read(i, min(i, behind))
+			s.weigh(100 * (i / chunk % 2))
 		}
 		p.SendQueryParams("SELECT version FROM answer WHERE k = 1", nil, nil, nil, nil)
 		if err := p.Sync(); err != nil {
 			t.Fatalf("batch %d: %v", i, err)
 		}
 	}
-	seen := map[string]int{}
-	for i := 0; i < depth; {
-		res, err := p.GetResults()
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch res := res.(type) {
-		case *pgconn.ResultReader:
-			r := res.Read()
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-			seen[string(r.Rows[0][0])]++
-		case *pgconn.PipelineSync:
-			i++
-		}
-	}
+	read(depth, 0)
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 
 // pressureFull says that the pressure tests run at their full size, which takes
 // minutes, rather than at one that finds gross mistakes in a second.
-func pressureFull() bool { return os.Getenv("MZCANARY_PRESSURE") == "full" }
+func pressureFull() bool { return os.Getenv("MZCANARY_TEST_PRESSURE") == "full" }
 
 // sized gives the size of a pressure test.
 func sized(full, small int) int {
@@ -449,9 +449,10 @@ func (u usage) String() string {
 	return fmt.Sprintf("heap in use %+d KiB, stacks %+d KiB, resident %+d KiB", u.heap>>10, u.stacks>>10, u.rss>>10)
 }
 
-// measure gives the process's memory after a collection; what is free is given
-// back to the system first.
+// measure gives the process's memory after two collections, because pools keep
+// what nobody uses over one; what is free is given back to the system first.
 func measure() usage {
+	runtime.GC()
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -21,7 +21,7 @@ import (
 
 // childTask names what this test binary does when a test has started it as a
 // process of its own.
-const childTask = "MZCANARY_PRESSURE_CHILD"
+const childTask = "MZCANARY_TEST_PRESSURE_CHILD"
 
 // startChild runs a task of the test binary in a process of its own, and gives
 // the address that it prints. The task ends when its input does; end waits for

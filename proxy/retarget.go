@@ -58,6 +58,8 @@ func (s *session) reckon(snap *router.Snapshot) {
 		s.arm = router.Stable
 	}
 	s.weight = d.Weight
+	s.byWeight = d.Canary == router.CanaryDeploy && d.Weight > 0 && !s.isOff(d.Salt)
+	s.keepNamed = d.KeepNamed
 	switch {
 	case d.Canary == router.CanaryClosed:
 		s.weight = 0
@@ -87,8 +89,34 @@ func (s *session) judge() {
 	}
 	if s.ask || s.have.Certain() != HaveKnown || !ok || !values.Equal(s.want) {
 		s.attn |= attnMove
+		if s.moveSince == 0 {
+			s.moveSince = s.p.now()
+		}
+		return
 	}
+	s.moveSince = 0
 }
+
+// describedWait is how long a move that only a weight asks for waits for the
+// Execute of a statement that was prepared and described (lib/pq, pgx): the
+// client has been told what its columns are.
+const describedWait = time.Second
+
+// movesLater tells whether a move that only a weight asks for is put off. What a
+// rollback, a swap, or the client's own SET asks for never is. Under mu.
+func (s *session) movesLater() bool {
+	if !s.byWeight || s.fleet == nil || s.ask || s.leaving != "" || s.have.Certain() != HaveKnown {
+		return false
+	}
+	if values, ok := s.have.Values(); !ok || !values.Equal(s.placed) {
+		return false // the client has set it, or reset it
+	}
+	return s.keepsNamed() || s.track.describedOnly && time.Duration(s.p.now()-s.moveSince) < describedWait
+}
+
+// keepsNamed: the versions are accepted to differ in shape, and the session has
+// named statements, which would fail on the other one.
+func (s *session) keepsNamed() bool { return s.keepNamed && s.track.named }
 
 // beginUnit makes the session's next unit and closes the gate for the client
 // until it is answered. The caller writes the bytes. The session must be at

@@ -125,8 +125,11 @@ type gate struct {
 	// offCanary: one was found, and the rollout of offSalt goes on without the unit.
 	watch, offCanary bool
 	offSalt          uint64
-	qualifiedNames   uint64 // statements found
-	qualifiedText    string // the last one that is kept, normalised
+	// byWeight: only a weight can ask for a move now; keepNamed: see router.Deployment.
+	byWeight, keepNamed bool
+	moveSince           int64  // since when have is not want; 0: it is
+	qualifiedNames      uint64 // statements found
+	qualifiedText       string // the last one that is kept, normalised
 
 	stuckEpoch uint64 // a move failed at this epoch: not tried again before the next
 	ask        bool   // have must be asked for before it is compared with want

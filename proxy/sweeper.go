@@ -82,13 +82,13 @@ func (s *session) wantsMove() bool {
 		return false
 	}
 	s.refresh()
-	return s.attn&attnMove != 0 && s.atRest()
+	return s.attn&attnMove != 0 && s.atRest() && !s.movesLater()
 }
 
 // moveIdle injects into a session at rest, and reports whether it did.
 func (s *session) moveIdle() bool {
 	s.mu.Lock()
-	if s.attn&attnMove == 0 || !s.atRest() {
+	if s.attn&attnMove == 0 || !s.atRest() || s.movesLater() {
 		s.mu.Unlock()
 		return false
 	}

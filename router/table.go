@@ -78,6 +78,11 @@ type Deployment struct {
 	// Keep leaves live sessions on the arm they have when only the weight changes
 	// (routing.live_sessions: keep). Closing the canary moves them all the same.
 	Keep bool
+	// KeepNamed leaves live sessions that have named prepared statements on the arm
+	// they are on when a weight changes: the versions are accepted to differ in
+	// shape, and such statements would fail on the other one. Swaps and the closing
+	// of the canary move them all the same.
+	KeepNamed bool
 	// Defaults manages sessions whose reported settings equal the server's own
 	// defaults; nil when such sessions stay unmanaged (routing.defaults).
 	Defaults *Settings

@@ -71,7 +71,7 @@ func (h *History) cutOff(f *Failure, what CutKind, codes ...string) bool {
 		case f.Connecting:
 			return c.meets(f.Asked, f.At)
 		}
-		return f.Knocked <= c.To && f.At >= c.From
+		return f.Knocked <= c.To && f.Served <= c.To && f.At >= c.From
 	})
 }
 

@@ -31,9 +31,9 @@ func TestMain(m *testing.M) {
 
 // The environment of the suite.
 const (
-	seedsEnv    = "MZCANARY_CHECKER_SEEDS"    // how many seeds
-	seedEnv     = "MZCANARY_CHECKER_SEED"     // the first seed, or the only one without MZCANARY_CHECKER_SEEDS
-	parallelEnv = "MZCANARY_CHECKER_PARALLEL" // runs at a time
+	seedsEnv    = "MZCANARY_TEST_CHECKER_SEEDS"    // how many seeds
+	seedEnv     = "MZCANARY_TEST_CHECKER_SEED"     // the first seed, or the only one without MZCANARY_TEST_CHECKER_SEEDS
+	parallelEnv = "MZCANARY_TEST_CHECKER_PARALLEL" // runs at a time
 	serverEnv   = "MZCANARY_TEST_MATERIALIZE"
 )
 
@@ -78,11 +78,11 @@ func seeds(t *testing.T, otherwise int) []uint64 {
 
 // tally adds up what many runs did.
 type tally struct {
-	mu                                              sync.Mutex
-	runs, sessions, answers, swaps, lingering, errs int
-	struck                                          map[Kind]int
-	allowed                                         map[string]int
-	rules                                           map[Rule]int
+	mu                                        sync.Mutex
+	runs, sessions, answers, swaps, lingering int
+	struck                                    map[Kind]int
+	allowed                                   map[string]int
+	rules                                     map[Rule]int
 }
 
 func (a *tally) add(o *Outcome) {

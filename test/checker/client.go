@@ -46,6 +46,7 @@ type client struct {
 	rng  *rand.Rand
 
 	who      Who
+	served   time.Duration // when the session's last unit that succeeded was asked
 	answers  []Answer
 	failures []Failure
 	writes   []Write
@@ -128,7 +129,7 @@ func (c *client) session() {
 		defer c.named.Store(0)
 	}
 	asked := c.begin()
-	c.who.Knocked = asked
+	c.who.Knocked, c.served = asked, 0
 	conn, err := c.connect()
 	c.busy.Store(0)
 	if err != nil {
@@ -195,6 +196,7 @@ func (c *client) unit(conn *pgx.Conn) bool {
 		c.answers = append(c.answers, u.Answer) // also what was answered before an error
 	}
 	if err == nil {
+		c.served = u.Asked
 		return true
 	}
 	if u.cancelFailed {
@@ -234,7 +236,7 @@ func (u *unit) row(version int, now time.Duration) {
 }
 
 func (c *client) fail(f Failure, err error) {
-	f.At = c.clock()
+	f.At, f.Served = c.clock(), c.served
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		f.Code, f.Text = pg.Code, pg.Message

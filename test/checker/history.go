@@ -82,6 +82,9 @@ func (a *Answer) see(version int) {
 type Failure struct {
 	Who
 	Asked, At time.Duration
+	// Served is when the last unit of the session that succeeded was asked, 0 when
+	// none was.
+	Served time.Duration
 	// Connecting: no session was opened. Lost: the connection ended without a word.
 	Connecting, Lost bool
 	// Cancelled: the client had sent a cancel for this very unit.

@@ -63,7 +63,9 @@ func (c *client) pipeline(_ context.Context, conn *pgx.Conn, u *unit) error {
 					return err
 				}
 				c.fail(Failure{Who: c.who, Asked: asked}, err)
+				continue
 			}
+			c.served = asked
 		}
 		c.busy.Store(0)
 		c.pause(c.think)
@@ -127,7 +129,7 @@ func (c *client) halfAMessage(_ context.Context, conn *pgx.Conn, u *unit) error 
 		}
 		u.Answered = c.clock()
 		u.Ended = u.Answered
-		c.answers = append(c.answers, u.Answer)
+		c.answers, c.served = append(c.answers, u.Answer), u.Asked
 		c.busy.Store(0)
 		c.pause(c.think)
 	}
