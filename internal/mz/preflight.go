@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"mzcanary/deploy"
-	"mzcanary/router"
 )
 
 // check is one line of the list below: what it finds in a snapshot. It never asks the
@@ -98,8 +97,17 @@ func (s *snapshot) accepted(word string) bool {
 // again.
 func (w *Warehouse) trySwap(ctx context.Context, s *snapshot) (*refusal, error) {
 	there := s.spec
-	there.Schemas = slices.DeleteFunc(slices.Clone(there.Schemas), func(p router.Pair) bool { return !s.paired(deploy.KindSchema, p.Live, p.Deploy) })
-	there.Clusters = slices.DeleteFunc(slices.Clone(there.Clusters), func(p router.Pair) bool { return !s.paired(deploy.KindCluster, p.Live, p.Deploy) })
+	there.Schemas, there.Clusters = nil, nil
+	for _, p := range s.spec.Schemas {
+		if s.paired(deploy.KindSchema, p.Live, p.Deploy) {
+			there.Schemas = append(there.Schemas, p)
+		}
+	}
+	for _, p := range s.spec.Clusters {
+		if s.paired(deploy.KindCluster, p.Live, p.Deploy) {
+			there.Clusters = append(there.Clusters, p)
+		}
+	}
 	there.Objects = slices.DeleteFunc(slices.Clone(there.Objects), func(p deploy.ObjectPair) bool {
 		return p.Live == p.Deploy || !s.exists(deploy.KindObject, p.Live) || !s.exists(deploy.KindObject, p.Deploy)
 	})

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"mzcanary/deploy"
-	"mzcanary/router"
 )
 
 // sample is what one look at the server found about the deploy clusters, as plain
@@ -151,7 +150,10 @@ func (w *Warehouse) clustersOf(ctx context.Context, spec deploy.Spec, ids map[na
 	for _, id := range g.order {
 		o := g.objects[id]
 		known := slices.ContainsFunc(refs, func(r clusterRef) bool { return r.id == o.clusterID })
-		of := !paired && slices.ContainsFunc(spec.Schemas, func(p router.Pair) bool { return o.schemaID == ids[nameKey{deploy.KindSchema, p.Deploy}] })
+		of := false
+		for _, p := range spec.Schemas {
+			of = of || !paired && o.schemaID == ids[nameKey{deploy.KindSchema, p.Deploy}]
+		}
 		if o.clusterID != "" && !known && (of || g.pairedObject(spec, o)) {
 			refs = append(refs, clusterRef{id: o.clusterID, name: o.cluster, shared: true})
 		}
