@@ -39,7 +39,6 @@ func TestAdoptAfterALostJournal(t *testing.T) {
 			}, end: PhaseDone},
 		"draining": {world: func(w *world) { w.subs = []Dependent{{Kind: "subscription", Name: "bi"}} },
 			at: func(s Status) bool { return s.Under == PhaseDraining || s.Phase == PhaseDraining }, end: PhaseDone},
-		"cleaning": {at: func(s Status) bool { return s.After != nil && s.After.Dropped == 1 }, end: PhaseDone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
