@@ -141,26 +141,6 @@ func TestClientThatHangsUpLosesItsHeldMessage(t *testing.T) {
 	})
 }
 
-// TestClientThatHangsUpAtTheLastMoment: the end of the client's stream arrives
-// together with the release.
-func TestClientThatHangsUpAtTheLastMoment(t *testing.T) {
-	t.Cleanup(leaks(t)) // runs last
-	r := newRig(t, false)
-	for range 50 {
-		c, s := r.login()
-		h := r.hold(time.Minute)
-		c.send(query("INSERT INTO t VALUES (1)"))
-		r.waits()
-		c.conn.Close()
-		h.Release()
-		if got := s.expectEnd(); len(got) != 0 {
-			t.Fatalf("the server got %q", got)
-		}
-		s.conn.Close()
-		eventually(t, "the session is gone", func() bool { return len(r.p.Sessions("")) == 0 })
-	}
-}
-
 func TestS20CancelWhileHeldDropsTheMessage(t *testing.T) {
 	onBoth(t, func(r *rig) {
 		c, s := r.begin()

@@ -28,6 +28,7 @@ type clientPump struct {
 	s     *session
 	buf   *[]byte // from the proxy's pool while bytes are in it
 	rest  []byte  // of buf: not yet admitted
+	held  bool    // rest came to the closed gate
 	err   error
 	drain bool // read on to EAGAIN or the end, see onReadable
 	fn    func(fd uintptr) bool
@@ -42,7 +43,7 @@ func (s *session) pumpClient() error {
 			return err
 		}
 		if len(c.rest) > 0 {
-			err := s.carry(c.rest)
+			err := s.carry(c.rest, c.held)
 			c.rest = nil
 			c.free()
 			if err != nil {
@@ -101,15 +102,13 @@ func (c *clientPump) onReadable(fd uintptr) bool {
 			}
 			return true
 		}
-		rest, err := s.forward((*c.buf)[:n])
-		if err != nil {
+		if err := c.forward((*c.buf)[:n]); err != nil {
 			c.free()
 			c.err = err
 			return true
 		}
-		if len(rest) > 0 {
-			c.rest = rest // with its buffer
-			return true
+		if len(c.rest) > 0 {
+			return true // with its buffer
 		}
 		full := n == len(*c.buf)
 		// A short read means the socket is empty, and the next bytes make an edge.
@@ -136,13 +135,11 @@ func (c *clientPump) readPortable() error {
 	for {
 		n, err := c.s.client.conn.Read(*c.buf)
 		if n > 0 {
-			rest, ferr := c.s.forward((*c.buf)[:n])
-			if ferr != nil {
+			if ferr := c.forward((*c.buf)[:n]); ferr != nil {
 				c.free()
 				return ferr
 			}
-			if len(rest) > 0 {
-				c.rest = rest
+			if len(c.rest) > 0 {
 				return nil // a read error that came with the bytes comes again
 			}
 		}
@@ -164,12 +161,11 @@ func (c *clientPump) readAhead(a *ahead) error {
 	c.s.ahead = nil
 	c.buf = a.buf
 	if a.n > 0 {
-		rest, err := c.s.forward((*a.buf)[:a.n])
-		if err != nil {
+		if err := c.forward((*a.buf)[:a.n]); err != nil {
 			c.free()
 			return err
 		}
-		if c.rest = rest; len(rest) > 0 {
+		if len(c.rest) > 0 {
 			return nil
 		}
 	}
@@ -177,19 +173,20 @@ func (c *clientPump) readAhead(a *ahead) error {
 	return a.err
 }
 
-// forward writes to the server what may go at once and returns the rest.
-func (s *session) forward(p []byte) ([]byte, error) {
-	n, _, err := s.admit(p)
+// forward writes to the server what may go at once and leaves the rest in c.rest.
+func (c *clientPump) forward(p []byte) error {
+	n, v, err := c.s.admit(p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.toServer(p[:n]); err != nil {
-		return nil, err
+	if err := c.s.toServer(p[:n]); err != nil {
+		return err
 	}
-	if s.terminated {
-		return nil, errTerminated
+	if c.s.terminated {
+		return errTerminated
 	}
-	return p[n:], nil
+	c.rest, c.held = p[n:], v == waitHeld
+	return nil
 }
 
 // toServer writes what admit let through.
@@ -205,9 +202,9 @@ func (s *session) toServer(b []byte) error {
 	return nil
 }
 
-// carry takes p past the gate, however long that takes, and writes it.
-func (s *session) carry(p []byte) error {
-	held := false
+// carry takes p past the gate, however long that takes, and writes it. held: it
+// has already found the gate closed.
+func (s *session) carry(p []byte, held bool) error {
 	for len(p) > 0 {
 		if held && s.client.hungUp() {
 			return errHungUp // the message it waited for is not sent

@@ -54,6 +54,8 @@ type Warehouse struct {
 	dialect dialect
 	log     *slog.Logger
 
+	aliveLook time.Duration // aliveLook, but in tests
+
 	reading, ddl *control
 
 	readOnly      atomic.Bool // the server's last word on DDL was 25006
@@ -93,7 +95,7 @@ func New(cfg Config) *Warehouse {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Warehouse{cfg: cfg, log: cfg.Log, conns: map[net.Conn]struct{}{}}
+	w := &Warehouse{cfg: cfg, log: cfg.Log, aliveLook: aliveLook, conns: map[net.Conn]struct{}{}}
 	w.closing, w.stop = context.WithCancel(context.Background())
 	w.dialect = newDialect(cfg.Kind)
 	w.reading = newControl(w, "reading")

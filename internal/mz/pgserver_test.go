@@ -250,6 +250,7 @@ func TestPostgresConflictAndCut(t *testing.T) {
 func TestPostgresSessionEndedBeforeCommit(t *testing.T) {
 	p := postgresServer(t)
 	w := p.warehouse(p.user)
+	w.aliveLook = 20 * time.Second // however slow this machine delivers the end
 	spec := p.pair()
 	before := identified(t, w, spec)
 	tx, err := w.Prepare(within(t, 20*time.Second), []string{`ALTER SCHEMA ` + quoteIdent(spec.Schemas[0].Live) + ` SWAP WITH ` + quoteIdent(spec.Schemas[0].Deploy)})

@@ -18,7 +18,8 @@ import (
 const rollbackTimeout = 2 * time.Second
 
 // aliveLook is how long COMMIT listens first for the end of the connection. It is
-// part of what sessions wait.
+// part of what sessions wait; an end it misses makes the outcome unknown instead of
+// not done, which is slower and just as safe.
 const aliveLook = time.Millisecond
 
 // Prepare opens a transaction on the DDL connection and executes the statements one
@@ -124,7 +125,7 @@ func (p *prepared) alive(ctx context.Context) error {
 	if p.conn.pg.IsClosed() {
 		return pgconn.ErrConnClosed
 	}
-	look, cancel := context.WithTimeout(ctx, aliveLook)
+	look, cancel := context.WithTimeout(ctx, p.w.aliveLook)
 	defer cancel()
 	if _, err := p.conn.pg.ReceiveMessage(look); err != nil && !pgconn.Timeout(err) {
 		return err
