@@ -84,6 +84,20 @@ func (c *Controller) Run(ctx context.Context) error {
 // a journal that must not be acted on.
 func (c *Controller) Recovered() <-chan struct{} { return c.recovered }
 
+// Loaded waits until every journal was read and what it says was published, or
+// the context has ended. Nobody should be served before: a session that passes
+// earlier is not held while a COMMIT of the process before may still land. It asks
+// nothing of the server; Run must be running.
+func (c *Controller) Loaded(ctx context.Context) {
+	for _, name := range c.names {
+		select {
+		case <-c.runners[name].loaded:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Deployments lists the names in the order of the configuration.
 func (c *Controller) Deployments() []string { return append([]string(nil), c.names...) }
 

@@ -93,11 +93,32 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 		p := &promotion{w: look.w, t: look.t, clock: look.clock, order: *a.Swap, turn: r.c.turn, quiet: r.quiet(), prepared: r.journalPrepared}
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return p.run(ctx) })
 	case ActResolve:
-		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return resolve(ctx, look.w, look.clock, s, a.Backend) })
+		r.resolve(ctx, s, a.Backend)
 	case ActDrop:
 		c := r.cleaner()
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return c.drop(ctx, s, *a.Ref) })
 	}
+}
+
+// resolve starts to find out what became of a COMMIT. The first time after a
+// restart nobody knows yet whether it has landed, and the gates close before this
+// returns: see Controller.Loaded.
+func (r *runner) resolve(ctx context.Context, s State, backend uint32) {
+	look, kind, bound := r.looker(), string(ActResolve), r.plan.Promote.MaxStall
+	var hold Hold
+	if s.Recovering && !r.heldOnce && !r.stopping && r.jobs[kind] == nil {
+		r.heldOnce = true
+		var err error
+		if hold, err = look.t.Hold(ctx, s.Deployment, 2*bound); err != nil {
+			r.log.Warn("sessions are not held while the outcome of the COMMIT is unknown", "err", err)
+		}
+	}
+	r.start(ctx, kind, func(ctx context.Context) Event {
+		if hold != nil {
+			return resolveHeld(ctx, look.w, look.clock, s, backend, hold, bound)
+		}
+		return resolve(ctx, look.w, look.clock, s, backend)
+	})
 }
 
 func (r *runner) looker() looker {

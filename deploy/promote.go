@@ -205,11 +205,21 @@ func (p *promotion) commit(ctx context.Context, tx Prepared, hold Hold, closed, 
 		}
 		return p.end(classify(after, err), errors.Join(err, routeErr))
 	}
+	// The COMMIT may still land. Whoever begins a transaction now could meet both
+	// versions in it, so nobody does until the session that sent it has ended, at the
+	// longest until the bound.
+	p.awaitLost(after, tx.Backend(), deadline)
 	p.release(hold, closed)
 	if err == nil {
 		err = errors.New("no answer to COMMIT")
 	}
 	return p.end(EndUnknown, err)
+}
+
+func (p *promotion) awaitLost(ctx context.Context, backend uint32, deadline time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(p.clock()))
+	defer cancel()
+	awaitEnd(ctx, p.w, backend)
 }
 
 func (p *promotion) route(ctx context.Context, r Routing) error {

@@ -102,8 +102,9 @@ func TestUnknownOutcomeIsDecidedByIds(t *testing.T) {
 				}
 				c.want(t, p)
 				order := filter(w.events, "commit", "backend gone", "barrier", "release")
-				if i := slices.Index(order, "commit"); len(order) < i+4 || order[i+1] != "release" || order[i+2] != "backend gone" {
-					t.Errorf("order after the lost COMMIT: %v", order)
+				i, release := slices.Index(order, "commit"), slices.Index(order, "release")
+				if looked := order[i+1 : release]; release < i || (count(looked, "backend gone") == len(looked)) != true || (len(looked) == 0) != c.fault.silent {
+					t.Errorf("order after the lost COMMIT: %v; gates stay closed until its session has ended or the bound is reached", order)
 				}
 				if b, g := slices.Index(order, "barrier"), lastIndex(order, "backend gone"); b < g {
 					t.Errorf("barrier before the lost session had ended: %v", order)
@@ -309,4 +310,56 @@ func TestNoCommitWithoutAPinnedHold(t *testing.T) {
 			t.Errorf("%d COMMITs", n)
 		}
 	})
+}
+
+// TestRestartHoldsWhileALostCommitMayLand: the process died with its COMMIT out.
+// Whoever is served by the next one would meet both versions in one transaction, so
+// the gates are closed before anybody is, until the lost session has ended.
+func TestRestartHoldsWhileALostCommitMayLand(t *testing.T) {
+	for name, c := range map[string]struct {
+		lingers int
+		held    time.Duration
+	}{"until the session has ended": {3, 3 * heldPoll}, "at the longest until the bound": {1000, 5 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.waitsForCommit = make(chan struct{})
+				p := boot(t, w, testPlan(), 0)
+				p.start()
+				p.await("the COMMIT is out", func(Status) bool {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					return w.routing.Canary == router.CanaryLive
+				})
+				w.with(func() { p.l.dead = true; close(p.l.died) })
+				close(w.waitsForCommit)
+				p.stop()
+
+				w.with(func() { w.lingers, w.waitsForCommit, w.events = c.lingers, nil, nil })
+				began := time.Now()
+				p = boot(t, w, testPlan(), 0)
+				defer p.stop()
+				p.c.Loaded(t.Context())
+				w.with(func() {
+					if !w.held {
+						t.Error("sessions may be served before their gates are closed")
+					}
+				})
+				look := time.NewTicker(heldPoll / 5)
+				defer look.Stop()
+				for held := true; held && time.Since(began) < time.Minute; w.with(func() { held = w.held }) {
+					<-look.C
+				}
+				if took := time.Since(began); took < c.held || took > c.held+heldPoll {
+					t.Errorf("the gates were closed for %s, want %s", took, c.held)
+				}
+				w.with(func() { w.lingers = min(w.lingers, 1) })
+				s, _ := p.awaitOver()
+				order := filter(w.events, "hold", "release", "barrier")
+				if s.Phase != PhaseDone || len(order) < 3 || !slices.Equal(order[:3], []string{"hold", "release", "barrier"}) {
+					t.Errorf("%s after %v", s.Phase, order)
+				}
+			})
+		})
+	}
 }

@@ -14,6 +14,36 @@ const (
 	goneTimeout = 60 * time.Second
 )
 
+// heldPoll is how often it is looked for while sessions wait for its end.
+const heldPoll = 25 * time.Millisecond
+
+// awaitEnd waits until a lost session has ended or the context has; errors are
+// looked past, for somebody waits behind this and it is bounded.
+func awaitEnd(ctx context.Context, w Warehouse, backend uint32) {
+	poll := time.NewTicker(heldPoll)
+	defer poll.Stop()
+	for ctx.Err() == nil {
+		if gone, err := w.BackendGone(ctx, backend); err == nil && gone {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// resolveHeld is resolve after a restart: the COMMIT of the process before may
+// still land, so the sessions that have come since are held until the session that
+// sent it has ended, at the longest until the bound.
+func resolveHeld(ctx context.Context, w Warehouse, clock func() time.Time, s State, backend uint32, hold Hold, bound time.Duration) Resolved {
+	held, cancel := context.WithTimeout(ctx, bound)
+	awaitEnd(held, w, backend)
+	cancel()
+	hold.Release()
+	return resolve(ctx, w, clock, s, backend)
+}
+
 // resolve finds out what became of a COMMIT whose answer was lost. The order is
 // the proof: the session that sent it has ended, then a barrier was committed
 // (which makes any DDL transaction that is still open fail), and only then the

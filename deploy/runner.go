@@ -34,10 +34,12 @@ type runner struct {
 	next     pace
 	last     time.Time // of the last tick
 	stopping bool
+	heldOnce bool         // sessions were held once for a COMMIT of the process before
 	swapSave chan swapAck // prepared promotions asking for the journal
 
 	inbox     chan *request
 	results   chan jobResult
+	loaded    chan struct{} // closed when the journal was read and its routing published
 	recovered chan struct{}
 	once      sync.Once
 	ended     chan struct{}
@@ -102,7 +104,7 @@ func newRunner(c *Controller, cfg DeploymentConfig) *runner {
 		plan: cfg.Plan, spec: cfg.Spec,
 		jobs: make(map[string]*job), swapSave: make(chan swapAck),
 		inbox: make(chan *request), results: make(chan jobResult),
-		recovered: make(chan struct{}), ended: make(chan struct{}),
+		loaded: make(chan struct{}), recovered: make(chan struct{}), ended: make(chan struct{}),
 	}
 	r.view.notify = make(chan struct{})
 	r.publish(true)
@@ -114,7 +116,9 @@ func newRunner(c *Controller, cfg DeploymentConfig) *runner {
 func (r *runner) run(ctx context.Context) {
 	defer close(r.ended)
 	defer r.isRecovered()
-	if err := r.load(ctx); err != nil {
+	err := r.load(ctx)
+	close(r.loaded)
+	if err != nil {
 		r.standAside(ctx, err)
 		return
 	}

@@ -94,7 +94,10 @@ func (a *App) Run(ctx context.Context) error {
 	serve, halt := context.WithCancel(context.WithoutCancel(ctx))
 	defer halt()
 	group, broken := errgroup.WithContext(serve)
-	group.Go(func() error { return a.proxy.Serve(broken, listeners.proxy) })
+	group.Go(func() error {
+		a.ctl.Loaded(broken) // the port is open; whoever knocks waits these milliseconds
+		return a.proxy.Serve(broken, listeners.proxy)
+	})
 	group.Go(func() error { return a.serveHTTP(broken, listeners.admin, a.api()) })
 	group.Go(func() error { return a.serveHTTP(broken, listeners.observe, a.observer().handler()) })
 	controlling, release := context.WithCancel(broken)

@@ -47,9 +47,9 @@ var allowList = []Entry{
 		func(h *History, f *Failure) bool {
 			return h.Policy.TerminateStragglers && f.Code == "57P01" && strings.Contains(f.Text, "stood in the way of a promotion")
 		}},
-	{"drain.then: terminate", "the operator chose to end streams that still read the replaced version",
+	{"drain.then: terminate", "the operator chose to end streams that still read the replaced version, or may: of one that began while the outcome of the COMMIT was unknown nobody can say",
 		func(h *History, f *Failure) bool {
-			return h.Policy.EndOldStreams && f.Code == "57P01" && strings.Contains(f.Text, "still read the version that was replaced") && h.swappedBetween(f)
+			return h.Policy.EndOldStreams && f.Code == "57P01" && strings.Contains(f.Text, "still read the version that was replaced") && (h.swappedBetween(f) || h.doubted(f.Asked, f.Asked))
 		}},
 	{"on_rollback", "the operator chose to cancel statements and end streams that hang on a version that was rolled back",
 		func(h *History, f *Failure) bool {

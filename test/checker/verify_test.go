@@ -182,6 +182,12 @@ func TestAllowList(t *testing.T) {
 			t.Errorf("%s: not allowed by %q but by %v; %v", c.name, c.entry, r.Allowed, r.Violations)
 		}
 	}
+	unsure := &History{States: released(), Doubts: []Span{span(29, 33)}, Policy: everything, Failures: []Failure{
+		{Who: late, Asked: at(31), At: at(34), Stream: true, Code: "57P01", Text: drained},
+		{Who: late, Asked: at(33.5), At: at(34), Stream: true, Code: "57P01", Text: drained}}}
+	if r := Verify(unsure); r.Allowed["drain.then: terminate"] != 1 || r.Broken() != 1 {
+		t.Errorf("of streams that began in doubt and after it the drain may end the first: %v, %v", r.Allowed, r.Violations)
+	}
 	back := &History{States: withdrawn(), Policy: everything, Failures: []Failure{{Who: who, Asked: at(19), At: at(22), Stream: true, Code: "57P01", Text: rolledBack}}}
 	if r := Verify(back); r.Allowed["on_rollback"] != 1 {
 		t.Errorf("a stream ended by a rollback is not allowed: %v", r.Violations)
