@@ -16,7 +16,7 @@ const (
 	// look is the pause between two looks at the status.
 	look = 8 * time.Millisecond
 	// rolloutLimit is how long one rollout may take, faults and restarts included.
-	rolloutLimit = 90 * time.Second
+	rolloutLimit = 3 * time.Minute
 )
 
 // director plays the operator: it builds versions, starts rollouts, looks at the
@@ -125,7 +125,9 @@ func (d *director) begin(ctx context.Context) error {
 		switch {
 		case err == nil:
 			d.rollout = s.Rollout
-			return nil
+			j, err := d.prog.journal()
+			d.tl.salted(j.Salt)
+			return err
 		case !errors.As(err, &no) || no.Exit != deploy.ExitRace && no.Exit != deploy.ExitConnect:
 			return fmt.Errorf("start the rollout of version %d: %w", d.version, err)
 		}

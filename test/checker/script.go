@@ -25,7 +25,11 @@ type Script struct {
 
 // Settings are the policies of a run.
 type Settings struct {
-	Fence               bool
+	Method string // swap or rename
+	Fence  bool
+	// Wide: several schemas and clusters are one deployment, and move together.
+	Wide                bool
+	Then                string // what drain does at its end: terminate or wait
 	TerminateStragglers bool
 	Attempts            int
 	Gather, MaxStall    time.Duration
@@ -116,8 +120,8 @@ func (f Fault) String() string {
 func (s Script) String() string {
 	var b strings.Builder
 	c := s.Config
-	fmt.Fprintf(&b, "seed %d: %d clients, first step %d %%, fence %t, stragglers terminated %t, gather %s, max_stall %s",
-		s.Seed, s.Clients, s.Share/100, c.Fence, c.TerminateStragglers, c.Gather, c.MaxStall)
+	fmt.Fprintf(&b, "seed %d: %d clients, first step %d %%, by %s, fence %t, several pairs %t, drain then %s, stragglers terminated %t, gather %s, max_stall %s",
+		s.Seed, s.Clients, s.Share/100, c.Method, c.Fence, c.Wide, c.Then, c.TerminateStragglers, c.Gather, c.MaxStall)
 	if s.Child {
 		b.WriteString(", as a child")
 	}
@@ -133,14 +137,28 @@ func (s Script) String() string {
 	return b.String()
 }
 
-// clientsPerRun are one of every mode.
-const clientsPerRun = 24
+// clientsPerRun are one of every mode; crowdPerRun what some runs have.
+const (
+	clientsPerRun = 24
+	crowdPerRun   = 10 * clientsPerRun
+)
 
 // Draw makes the script of a seed.
 func Draw(seed uint64) Script {
 	r := rand.New(rand.NewPCG(seed, 0x636865636b657273))
 	s := Script{Seed: seed, Clients: clientsPerRun, Think: 12 * time.Millisecond, Share: 1000 * (1 + r.IntN(9)), Config: quiet()}
 	s.Config.Fence = r.IntN(4) > 0
+	s.Config.Wide = r.IntN(3) == 0
+	if r.IntN(4) == 0 {
+		s.Config.Method, s.Config.Fence = "rename", true // which is how it ends
+	}
+	if r.IntN(4) == 0 {
+		s.Config.Then = "wait"
+	}
+	if r.IntN(8) == 0 { // the same load from many, who take longer to come to rest
+		s.Clients, s.Think = crowdPerRun, s.Think*crowdPerRun/clientsPerRun
+		s.Config.Gather, s.Config.MaxStall = 3*s.Config.Gather, 3*s.Config.MaxStall
+	}
 	s.Config.TerminateStragglers = r.IntN(3) == 0
 	if s.Config.TerminateStragglers {
 		s.Config.Attempts = 2
@@ -152,7 +170,7 @@ func Draw(seed uint64) Script {
 }
 
 func quiet() Settings {
-	return Settings{Fence: true, Attempts: 5, Gather: 400 * time.Millisecond, MaxStall: time.Second,
+	return Settings{Method: "swap", Fence: true, Then: "terminate", Attempts: 5, Gather: 400 * time.Millisecond, MaxStall: time.Second,
 		Bake: 120 * time.Millisecond, Window: 150 * time.Millisecond, Drain: 200 * time.Millisecond}
 }
 
@@ -223,7 +241,7 @@ func drawFault(r *rand.Rand) Fault {
 	case SlowCommit:
 		return Fault{Kind: SlowCommit, When: before, For: milliseconds(r, 30, 500)}
 	case SilentCommit:
-		return Fault{Kind: SilentCommit, When: before, For: milliseconds(r, 1100, 1500)}
+		return Fault{Kind: SilentCommit, When: before, For: milliseconds(r, 1100, 1500)} // beyond max_stall, but for a crowd
 	case SlowAlter:
 		return Fault{Kind: SlowAlter, When: before, For: milliseconds(r, 5, 80)}
 	case SlowSet:

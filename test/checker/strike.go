@@ -197,6 +197,14 @@ func (d *director) restart(ctx context.Context, kind Kind) error {
 		return fmt.Errorf("end the program: %w", err)
 	}
 	again := d.tl.clock()
+	// What it published after the last look, it had written down before.
+	j, err := d.prog.journal()
+	if err != nil {
+		return err
+	}
+	if open := j.Phase == deploy.PhaseRamping || j.Phase == deploy.PhasePromoting; open && d.tl.last().Live != d.version {
+		d.tl.route(Span{d.asked, again}, true, int(j.Weight), "the journal")
+	}
 	if err := d.prog.start(ctx); err != nil {
 		return fmt.Errorf("start the program again: %w", err)
 	}
