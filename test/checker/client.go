@@ -60,6 +60,7 @@ type client struct {
 
 func newCrowd(dsn string, names Names, password string, n int, seed uint64, think time.Duration, clock func() time.Duration) *crowd {
 	c := &crowd{dsn: dsn, names: names, password: password, think: think, clock: clock, seed: seed, stop: make(chan struct{})}
+	modes := names.modes()
 	for i := range n {
 		c.clients = append(c.clients, &client{crowd: c, id: i, mode: modes[i%len(modes)], rng: rand.New(rand.NewPCG(seed, uint64(i)))})
 	}
@@ -173,7 +174,10 @@ func (c *client) connect() (*pgx.Conn, error) {
 	case ByStable:
 		cfg.RuntimeParams["options"] = "-c mzcanary.arm=stable"
 	case ByNames:
-		cfg.RuntimeParams["search_path"], cfg.RuntimeParams["cluster"] = c.names.path(c.names.Deploy()), c.names.Deploy()
+		cfg.RuntimeParams["search_path"] = c.names.path(c.names.Deploy())
+		if !c.names.Postgres {
+			cfg.RuntimeParams["cluster"] = c.names.Deploy()
+		}
 	}
 	cfg.DefaultQueryExecMode = c.mode.exec
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -111,7 +111,7 @@ func (d *director) build(ctx context.Context) error {
 func (d *director) change(ctx context.Context, statements []string, live, deploy int) error {
 	from := d.tl.clock()
 	err := d.target.Exec(ctx, statements)
-	if d.target.Faults() == nil && err == nil {
+	if !d.target.Tells() && err == nil {
 		d.tl.named(Span{from, d.tl.clock()}, live, deploy)
 	}
 	return err
@@ -159,7 +159,7 @@ func (d *director) note(asked, answered time.Duration, s admin.Status) {
 	if !open {
 		weight = 0
 	}
-	if d.target.Faults() == nil {
+	if !d.target.Tells() {
 		d.noteNames(answered, s)
 	}
 	d.noteUnknown(answered, s)

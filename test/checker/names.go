@@ -10,6 +10,9 @@ type Names struct {
 	// Wide gives the deployment a second schema and a second cluster, which hold the
 	// materialized view.
 	Wide bool
+	// Postgres: there are no clusters, and what Materialize calls a materialized view is a
+	// table.
+	Postgres bool
 	// Database, Control and Size are the server's.
 	Database, Control, Size string
 }
@@ -68,6 +71,9 @@ func (n Names) base(app string) []string {
 // version builds a version under a name: an indexed view and a materialized view
 // that say which version they are.
 func (n Names) version(name string, version int) []string {
+	if n.Postgres {
+		return n.postgresVersion(name, version)
+	}
 	var out []string
 	for _, each := range n.each(name) {
 		out = append(out,
@@ -89,13 +95,41 @@ func (n Names) version(name string, version int) []string {
 	return out
 }
 
+// postgresVersion builds a version where there are schemas only.
+func (n Names) postgresVersion(name string, version int) []string {
+	var out []string
+	for _, each := range n.each(name) {
+		out = append(out, "CREATE SCHEMA "+each)
+	}
+	return append(out,
+		fmt.Sprintf("CREATE VIEW %s.answer AS SELECT %d::int AS version, k, v FROM %s.base", name, version, n.Base),
+		fmt.Sprintf("CREATE MATERIALIZED VIEW %s.total AS SELECT %d::int AS version, count(*) AS n FROM %s.base", n.second(name), version, n.Base))
+}
+
 // drop removes a version, whatever is left of it.
 func (n Names) drop(name string) []string {
 	var out []string
 	for _, each := range n.each(name) {
-		out = append(out,
-			fmt.Sprintf("DROP CLUSTER IF EXISTS %s CASCADE", each),
-			fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE", each))
+		if !n.Postgres {
+			out = append(out, fmt.Sprintf("DROP CLUSTER IF EXISTS %s CASCADE", each))
+		}
+		out = append(out, fmt.Sprintf("DROP SCHEMA IF EXISTS %s CASCADE", each))
 	}
 	return out
+}
+
+// clusterPairs is the configuration's list of clusters.
+func (n Names) clusterPairs() string {
+	if n.Postgres {
+		return ""
+	}
+	return n.pairs()
+}
+
+// kind is the configuration's word for the server.
+func (n Names) kind() string {
+	if n.Postgres {
+		return "postgres"
+	}
+	return "materialize"
 }

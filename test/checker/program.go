@@ -42,7 +42,7 @@ type program struct {
 
 const configText = `
 listen:   {address: "%s"}
-upstream: {address: "%s", tls: {mode: disable}, dial_timeout: 2s}
+upstream: {address: "%s", kind: %s, tls: {mode: disable}, dial_timeout: 2s}
 control:  {user: "%s", database: "%s"}
 deployments:
   - name: shop
@@ -83,7 +83,7 @@ func newProgram(s Script, n Names, upstream, password, dir string, log *record) 
 	if c.TerminateStragglers {
 		stragglers = "terminate"
 	}
-	text := fmt.Sprintf(configText, p.proxy, upstream, n.Control, n.Database, n.Database, n.pairs(), n.pairs(),
+	text := fmt.Sprintf(configText, p.proxy, upstream, n.kind(), n.Control, n.Database, n.Database, n.pairs(), n.clusterPairs(),
 		s.Share/100, c.Bake, c.Bake, c.Method, c.Fence, c.Gather, c.MaxStall, c.Attempts, stragglers, c.Window, c.Drain, c.Then, p.admin, p.observe, p.state)
 	return p, os.WriteFile(p.file, []byte(text), 0o600)
 }

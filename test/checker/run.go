@@ -89,7 +89,10 @@ func play(ctx context.Context, s Script, names Names, target Target, app, passwo
 	if err := d.prog.start(ctx); err != nil {
 		return out, fmt.Errorf("start the program: %w", err)
 	}
-	dsn := fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&search_path=%s&cluster=%s", app, d.prog.proxy, names.Database, names.path(names.Live), names.Live)
+	dsn := fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&search_path=%s", app, d.prog.proxy, names.Database, names.path(names.Live))
+	if !names.Postgres {
+		dsn += "&cluster=" + names.Live
+	}
 	d.crowd = newCrowd(dsn, names, password, s.Clients, s.Seed, s.Think, tl.clock)
 	err = d.perform(ctx)
 	err = errors.Join(err, d.prog.stop())

@@ -3,6 +3,7 @@ package checker
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,6 +78,7 @@ const (
 	StopStart     Kind = "program stopped and started"
 	KillStart     Kind = "program killed and started"
 	PauseResume   Kind = "paused and resumed"
+	CutControl    Kind = "control connection cut"
 )
 
 // Moment is when a fault strikes: the first look at the status that shows it.
@@ -205,6 +207,32 @@ func Killed(seed uint64) Script {
 		}
 		kept = append(kept, Fault{Kind: SlowCommit, When: AtStart, For: 200 * time.Millisecond},
 			Fault{Kind: KillStart, When: pick(r, AtRamp, AtFull, AtPromote, AtPrepared, AtPrepared, AtPrepared, AtWindow), After: milliseconds(r, 0, 250)})
+		s.Cycles[i].Faults = kept
+	}
+	return s
+}
+
+// OnPostgres makes a script of a server that nobody can tell to misbehave: connections
+// of the controller are cut, the program is stopped or killed, clients stand in the way.
+func OnPostgres(seed uint64) Script {
+	r := rand.New(rand.NewPCG(seed, 0x706f737467726573))
+	s := Draw(seed)
+	s.Clients, s.Think = clientsPerRun, 12*time.Millisecond // every session is a process
+	s.Child = r.IntN(2) == 0
+	for i := range s.Cycles {
+		var kept []Fault
+		for _, f := range s.Cycles[i].Faults {
+			switch f.Kind {
+			case LongTx, HalfMessage, PauseResume, StopStart:
+				kept = append(kept, f)
+			case SlowCommit, CutBefore, CutAfter, RaceCommit, SilentCommit, OtherDDL:
+				kept = append(kept, Fault{Kind: CutControl, When: AtPrepared, After: milliseconds(r, 0, 60)})
+			}
+		}
+		if s.Child {
+			kept = slices.DeleteFunc(kept, func(f Fault) bool { return f.Kind == StopStart })
+			kept = append(kept, Fault{Kind: KillStart, When: pick(r, AtRamp, AtFull, AtPromote, AtPrepared, AtPrepared, AtWindow), After: milliseconds(r, 0, 100)})
+		}
 		s.Cycles[i].Faults = kept
 	}
 	return s

@@ -142,6 +142,11 @@ func (d *director) apply(ctx context.Context, f Fault) error {
 	case HalfMessage:
 		d.crowd.halfMessage.Store(int64(f.For))
 		d.later(Fault{Kind: f.Kind, When: f.When, For: time.Second}, func() { d.crowd.halfMessage.Store(0) })
+	case CutControl:
+		if p, ok := d.target.(*postgresTarget); ok {
+			return p.cutControl(ctx)
+		}
+		return fmt.Errorf("the control connection of %T cannot be cut", d.target)
 	case StopStart, KillStart:
 		return d.restart(ctx, f.Kind)
 	case PauseResume:
