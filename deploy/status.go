@@ -6,7 +6,7 @@ import (
 	"mzcanary/router"
 )
 
-// Status is one deployment as commands, API and page show it. Durations are
+// Status is one deployment as commands and API show it. Durations are
 // nanoseconds in JSON.
 type Status struct {
 	Deployment string `json:"deployment"`
