@@ -148,7 +148,7 @@ func (r *runner) status() Status {
 		out.Recovering = "the catalog was not read yet after the start; sessions are on live names"
 	}
 	out.shares(v)
-	out.words(s)
+	out.words(s, v.spec)
 	out.progress(s, v.plan)
 	out.lacks(s, v)
 	out.Sentence = sentenceOf(s, v.plan)
@@ -189,11 +189,16 @@ func (o *Status) shares(v *view) {
 }
 
 // words names both versions as they stand: stable and canary mislead after the swap.
-func (o *Status) words(s *State) {
-	if len(s.Pairs) == 0 {
+// Without a rollout, or one that is known, the configuration names them.
+func (o *Status) words(s *State, spec Spec) {
+	pairs := s.Pairs
+	if len(pairs) == 0 {
+		pairs = plainPairs(spec, false, "")
+	}
+	if len(pairs) == 0 {
 		return
 	}
-	p := s.Pairs[0]
+	p := pairs[0]
 	switch s.Names {
 	case NamesAfter:
 		o.StableIs, o.CanaryIs = "new ("+p.Live+")", "old ("+p.Retired+")"

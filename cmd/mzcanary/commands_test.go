@@ -47,7 +47,7 @@ func TestCheck(t *testing.T) {
 		}
 		file, _, _ := writeConfig(t, nobody)
 		s := &site{t: t, config: file}
-		s.want(exitConnect, []string{nobody, "next: check upstream.address"}, "check")
+		s.want(exitConnect, []string{nobody, "what to do: check upstream.address"}, "check")
 		if r := decode[admin.Refusal](t, s.want(exitConnect, nil, "check", "--output", "json")); r.Exit != exitConnect || r.Sentence == "" || r.Next == "" {
 			t.Errorf("as JSON: %+v", r)
 		}

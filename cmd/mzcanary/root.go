@@ -125,7 +125,7 @@ func (p *program) printRefusal(r *admin.Refusal) {
 	fmt.Fprintln(p.err, "mzcanary: "+r.Sentence)
 	p.printFindings(p.err, r.Findings)
 	if r.Next != "" {
-		fmt.Fprintln(p.err, "next: "+r.Next)
+		fmt.Fprintln(p.err, next(r.Next))
 	}
 }
 

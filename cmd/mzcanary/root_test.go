@@ -40,7 +40,7 @@ func TestUsage(t *testing.T) {
 		{"missing file", []string{"serve", "-c", "nowhere.yaml"}, exitUsage, []string{"nowhere.yaml"}},
 		{"all faults at once", []string{"check", "--offline", "-c", file}, exitUsage, []string{"listen.adress", "limits.startup"}},
 		{"weight above all", []string{"traffic", "set", "101%", "--admin", nobody}, exitUsage, []string{"101%"}},
-		{"nobody answers", []string{"rollout", "status", "--admin", nobody}, exitConnect, []string{nobody, "next:"}},
+		{"nobody answers", []string{"rollout", "status", "--admin", nobody}, exitConnect, []string{nobody, "what to do:", "mzcanary serve"}},
 		{"bad wait", []string{"rollout", "start", "--wait=ever", "--admin", nobody}, exitUsage, []string{"--wait"}},
 		{"demo without a crowd", []string{"demo", "--clients", "1"}, exitUsage, []string{"--clients"}},
 		{"demo breaks what it cannot", []string{"demo", "--break=heart"}, exitUsage, []string{"--break"}},

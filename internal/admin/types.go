@@ -10,6 +10,7 @@ import (
 // client and nothing behind it.
 type (
 	Status       = deploy.Status
+	ReadyStatus  = deploy.ReadyStatus
 	Finding      = deploy.Finding
 	Grant        = deploy.Grant
 	Refusal      = deploy.Refusal
