@@ -46,7 +46,17 @@ func turningPoint(s admin.Status) string {
 func (p *program) printShares(s admin.Status) {
 	fmt.Fprintf(p.out, "%s: wanted %s on the canary, sessions %s, exchanges %s; %s has %s, %s has %s, %d unmanaged\n",
 		s.Deployment, s.Weight, share(s.SessionShare), share(s.ExchangeShare),
-		s.StableIs, count(s.Sessions[0], "session"), s.CanaryIs, count(s.Sessions[1], "session"), s.Unmanaged)
+		s.StableIs, sessionsOn(s, 0), s.CanaryIs, sessionsOn(s, 1), s.Unmanaged)
+}
+
+// sessionsOn counts an arm's sessions, and those of them that the weight does not put
+// there and the shares do not count.
+func sessionsOn(s admin.Status, arm int) string {
+	text := count(s.Sessions[arm], "session")
+	if n := s.Fixed[arm]; n > 0 {
+		text += fmt.Sprintf(" (%d outside the weight)", n)
+	}
+	return text
 }
 
 // share prints a measured share; a negative one means there was nobody to count.
