@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"mzcanary/internal/admin"
@@ -100,10 +103,29 @@ account kept by the clients: %s
   outcome            %s (expected %s) after %.1f s
   exchanges          %d in %d sessions: %d by the old version, %d by the new one
   client errors      %d (and %d made by the demo on purpose, %d connections lost by the kill)
-  wrong versions     %d (%d mixed, %d went back)
+  wrong versions     %d (%d mixed, %d went back, %d changed sides for no reason)
   sessions moved     %d times between the versions; %d holds, longest stall %.1f ms
+  shown              weight taken back %d times, %d conflicts, %d kills, %d automatic rollbacks
 `, word, a.Outcome, a.Expected, a.DurationS, a.Exchanges, a.Sessions, a.SeenOld, a.SeenNew,
-		a.ClientErrors, a.Injected, a.LostByKill, a.WrongVersions, a.Mixed, a.Backwards, a.SessionsMoved, a.Holds, a.LongestStallMS)
+		a.ClientErrors, a.Injected, a.LostByKill, a.WrongVersions, a.Mixed, a.Backwards, a.Hopped, a.SessionsMoved, a.Holds, a.LongestStallMS,
+		a.WeightsTakenBack, a.Conflicts, a.Kills, a.AutomaticRollbacks)
+	for _, s := range a.Shares {
+		if err == nil {
+			_, err = fmt.Fprintf(d.out, "  at %3g %%           %d of %d sessions read the new version\n", float64(s.Weight)/100, s.Canary, s.Sessions)
+		}
+	}
+	var modes []string
+	for _, mode := range slices.Sorted(maps.Keys(a.Modes)) {
+		modes = append(modes, fmt.Sprintf("%s %d", mode, a.Modes[mode].Answers))
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(d.out, "  answers by mode    %s\n", strings.Join(modes, ", "))
+	}
+	for _, why := range a.Red {
+		if err == nil {
+			_, err = fmt.Fprintf(d.out, "  RED: %s\n", why)
+		}
+	}
 	for _, e := range a.Examples {
 		if err == nil {
 			_, err = fmt.Fprintf(d.out, "  - %s\n", e)

@@ -11,6 +11,8 @@ import (
 type (
 	Status       = deploy.Status
 	ReadyStatus  = deploy.ReadyStatus
+	SwapStatus   = deploy.SwapStatus
+	BackState    = deploy.BackState
 	Finding      = deploy.Finding
 	Grant        = deploy.Grant
 	Refusal      = deploy.Refusal

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,7 +77,10 @@ func TestCrowdOnTheServerItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !a.Clean() || a.SeenNew != 0 || a.Exchanges < 500 {
+	if a.ClientErrors+a.WrongVersions != 0 || a.SeenNew != 0 || a.Exchanges < 500 {
 		t.Errorf("%+v", a)
+	}
+	if silent := a.Silent(); !slices.Equal(silent, []string{"pinned canary"}) || a.Clean() {
+		t.Errorf("without an answer: %q, clean %t; there is no canary here, and no account is clean about a mode it knows nothing of", silent, a.Clean())
 	}
 }
