@@ -78,8 +78,8 @@ func (d *display) status(s admin.Status, live crowd.Live) {
 	if s.Swap != nil && s.Swap.Record != nil {
 		stall = ms(s.Swap.Record.Stall.Max)
 	}
-	line := fmt.Sprintf("%s  %-10s wanted %4s actual %6s | %s: %3d sessions %6d exchanges %d bad | %s: %3d sessions %6d exchanges %d bad | stall %s | clients %d, %d answers, %d errors",
-		d.clock(), s.Phase, s.Weight, share(s.SessionShare),
+	line := fmt.Sprintf("%s  %-10s wanted %4s actual %6s (%d outside the weight) | %s: %3d sessions %6d exchanges %d bad | %s: %3d sessions %6d exchanges %d bad | stall %s | clients %d, %d answers, %d errors",
+		d.clock(), s.Phase, s.Weight, share(s.SessionShare), s.Fixed[0]+s.Fixed[1],
 		s.StableIs, s.Sessions[0], s.ArmExchanges[0], s.ArmBad[0],
 		s.CanaryIs, s.Sessions[1], s.ArmExchanges[1], s.ArmBad[1],
 		stall, live.Connected, live.Exchanges, live.Errors)

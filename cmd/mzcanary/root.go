@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,17 +65,21 @@ func run(ctx context.Context, args []string, in io.Reader, out, err io.Writer) i
 	return p.code(ctx, failed)
 }
 
-// wantsJSON looks for --output json without understanding the rest.
+// wantsJSON looks for --output json without understanding the rest; the last one
+// counts, as it does for the flags.
 func wantsJSON(args []string) bool {
+	last := ""
 	for i, a := range args {
 		if a == "--" {
-			return false
+			break
 		}
-		if a == "--output=json" || a == "--output" && i+1 < len(args) && args[i+1] == "json" {
-			return true
+		if value, is := strings.CutPrefix(a, "--output="); is {
+			last = value
+		} else if a == "--output" && i+1 < len(args) {
+			last = args[i+1]
 		}
 	}
-	return false
+	return last == "json"
 }
 
 // code prints an error once and turns it into an exit code.
