@@ -224,7 +224,7 @@ func TestDryRun(t *testing.T) {
 func quickPlan(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "plan.yaml")
-	if err := os.WriteFile(file, []byte("steps: [{weight: 50%, bake: 50ms}, {promote: {}}]\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("steps: [{weight: 50%, bake: 1s}, {promote: {}}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
