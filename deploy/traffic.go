@@ -54,7 +54,9 @@ type Survey struct {
 	Epoch    uint64
 	Sessions [2]int // managed, by the arm they have
 	// Wanted counts sessions by the arm they should be on.
-	Wanted     [2]int
+	Wanted [2]int
+	// Fixed counts, of Sessions, those that do not follow the weight.
+	Fixed      [2]int
 	Unmanaged  int
 	Stragglers []SessionInfo // not at a boundary and not streaming
 	Streaming  []SessionInfo

@@ -45,6 +45,7 @@ func (t *traffic) Survey(_ context.Context, deployment string) (deploy.Survey, e
 		Epoch:      s.Epoch,
 		Sessions:   s.Sessions,
 		Wanted:     s.Wanted,
+		Fixed:      s.Fixed,
 		Unmanaged:  s.Unmanaged,
 		Stragglers: sessions(s.Stragglers),
 		Streaming:  sessions(s.Streaming),

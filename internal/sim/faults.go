@@ -40,6 +40,7 @@ type Faults struct {
 	mu sync.Mutex
 
 	raceCommits int
+	raced       int
 	cuts        int
 	cutWhen     CommitCut
 	delays      []delay
@@ -71,6 +72,13 @@ func (f *Faults) FailDDLCommits(n int) {
 	f.raceCommits = n
 }
 
+// FailedDDLCommits is how many COMMITs have failed by FailDDLCommits.
+func (f *Faults) FailedDDLCommits() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.raced
+}
+
 // CutAtCommit cuts the connection at the next n COMMITs of DDL transactions.
 func (f *Faults) CutAtCommit(n int, when CommitCut) {
 	f.mu.Lock()
@@ -84,6 +92,7 @@ func (f *Faults) takeCommit() (race bool, cut CommitCut) {
 	defer f.mu.Unlock()
 	if f.raceCommits > 0 {
 		f.raceCommits--
+		f.raced++
 		return true, 0
 	}
 	if f.cuts > 0 {
