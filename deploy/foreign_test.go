@@ -77,7 +77,7 @@ func TestAcceptedShapeChangeCountsWhoStays(t *testing.T) {
 		"two":     {sessionsOnly{list: two}, "2 live sessions have named statements and stay"},
 		"one":     {sessionsOnly{list: two[:1]}, "1 live session has named statements and stays"},
 		"nobody":  {sessionsOnly{list: two[1:2]}, "No live session"},
-		"unknown": {sessionsOnly{err: errors.New("no")}, "could not be seen"},
+		"unknown": {sessionsOnly{err: errors.New("no")}, "How many live sessions"},
 	} {
 		found := []Finding{{Code: "P08", Severity: Warn, Sentence: "x"}, {Code: "P09", Severity: Warn, Accept: AcceptShapeChange, Sentence: "It differs."},
 			{Code: "P09", Severity: Refuse, Accept: AcceptShapeChange, Sentence: "It differs."}}
