@@ -46,6 +46,7 @@ type SessionInfo struct {
 	Age         time.Duration `json:"age"`   // of the current exchange or transaction
 	Moved       bool          `json:"moved"` // have equals want
 	OldVersion  bool          `json:"old"`   // its running exchange or transaction began before the last swap, on the version that is old now
+	Prepared    bool          `json:"prepared"` // it may have named prepared statements
 	Connected   time.Duration `json:"connected"`
 }
 
