@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"router":             {},
 	"config":             {},
 	"internal/pgtest":    {}, // starts a private PostgreSQL for tests
-	"test/checker":       {"config", "deploy", "internal/admin", "internal/app", "internal/sim"},
+	"test/checker":       {"config", "deploy", "internal/admin", "internal/app", "internal/sim", "router"},
 }
 
 // testArrows are the servers that tests of a package run against besides. The
@@ -39,6 +39,7 @@ var testArrows = map[string][]string{
 	"internal/mz":        {"internal/pgtest", "internal/sim"},
 	"internal/sim/crowd": {"internal/sim"},
 	"proxy":              {"internal/pgtest", "internal/sim"},
+	"test/checker":       {"internal/pgtest"},
 }
 
 // trees are folders whose packages stand outside of the picture: they measure or
