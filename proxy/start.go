@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -125,7 +124,7 @@ func (p *Proxy) dial(ctx context.Context) (*link, error) {
 		return nil, wire.Fail(wire.KindUpstreamDown, "", err)
 	}
 	base := conn
-	if t, ok := conn.(*tls.Conn); ok {
+	if t, ok := conn.(*wire.UpstreamTLS); ok {
 		base = t.NetConn()
 	}
 	p.keepAlive(base)
@@ -220,12 +219,7 @@ func (o *opener) direct(ctx context.Context, head []byte) error {
 }
 
 func (o *opener) handshake(ctx context.Context, conn net.Conn) error {
-	config := o.p.cfg.ClientTLS
-	if len(config.NextProtos) == 0 {
-		config = config.Clone()
-		config.NextProtos = []string{wire.ALPN}
-	}
-	secured, err := wire.ServeTLS(ctx, conn, config)
+	secured, err := wire.ServeTLS(ctx, conn, o.p.cfg.ClientTLS)
 	if err != nil {
 		o.mute = true
 		return err
