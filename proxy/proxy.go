@@ -81,7 +81,13 @@ type Config struct {
 	// GetConfigForClient returns must come from wire.OfferTLS.
 	ClientTLS         *tls.Config
 	ClientTLSRequired bool
-	Limits            Limits
+	// ClientCertRequired refuses sessions whose client showed no certificate;
+	// ClientTLS must ask for one and verify what it is given.
+	ClientCertRequired bool
+	// ForwardedFor tells the server each client's address, as Materialize believes
+	// it of a proxy.
+	ForwardedFor bool
+	Limits       Limits
 	// ClientSet gives the rule of a deployment; nil means MapClientSet.
 	ClientSet func(deployment string) ClientSet
 	// QualifiedNames gives the rule of a deployment; nil means IgnoreQualified.

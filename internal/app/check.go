@@ -55,10 +55,11 @@ func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 	if only != "" && cfg.Deployment(only) == nil {
 		return nil, fmt.Errorf("the configuration has no deployment %q", only)
 	}
-	up, err := newUpstream(cfg.Upstream)
+	certs, err := newCertificates(cfg, log)
 	if err != nil {
 		return nil, err
 	}
+	up := newUpstream(cfg.Upstream, certs)
 	w := newWarehouse(cfg, up, log)
 	defer w.Close()
 	out := &Checked{}

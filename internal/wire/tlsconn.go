@@ -48,6 +48,9 @@ func ServeTLS(ctx context.Context, conn net.Conn, config *tls.Config) (*ClientTL
 	c := &ClientTLS{Conn: tls.Server(under, config), under: under}
 	c.reading = idleReader{secured: c.Conn, under: dry}
 	if err := c.HandshakeContext(ctx); err != nil {
+		if _, theirs := errors.AsType[*tls.CertificateVerificationError](err); theirs {
+			return nil, Fail(KindClientCertificate, "the one that was shown is not trusted", err)
+		}
 		return nil, Fail(KindTLSHandshake, "", err)
 	}
 	return c, nil
