@@ -77,10 +77,17 @@ type Config struct {
 	// DialCancel opens a connection for a CancelRequest; nil means Dial.
 	DialCancel func(ctx context.Context) (net.Conn, error)
 	Kind       ServerKind
-	// ClientTLS offers TLS to clients; nil answers SSLRequest with N.
+	// ClientTLS offers TLS to clients; nil answers SSLRequest with N. What its
+	// GetConfigForClient returns must come from wire.OfferTLS.
 	ClientTLS         *tls.Config
 	ClientTLSRequired bool
-	Limits            Limits
+	// ClientCertRequired refuses sessions whose client showed no certificate;
+	// ClientTLS must ask for one and verify what it is given.
+	ClientCertRequired bool
+	// ForwardedFor tells the server each client's address, as Materialize believes
+	// it of a proxy.
+	ForwardedFor bool
+	Limits       Limits
 	// ClientSet gives the rule of a deployment; nil means MapClientSet.
 	ClientSet func(deployment string) ClientSet
 	// QualifiedNames gives the rule of a deployment; nil means IgnoreQualified.
@@ -118,6 +125,9 @@ func (c *Config) setDefaults() {
 	def(&c.RetargetLimit, 10*time.Second)
 	if c.DialCancel == nil {
 		c.DialCancel = c.Dial
+	}
+	if c.ClientTLS != nil {
+		c.ClientTLS = wire.OfferTLS(c.ClientTLS)
 	}
 	if c.ClientSet == nil {
 		c.ClientSet = func(string) ClientSet { return MapClientSet }
@@ -312,15 +322,4 @@ func (p *Proxy) putBuffer(b *[]byte) {
 		return
 	}
 	p.buffers.Put(b)
-}
-
-// fit gives the buffer for the next read of a connection that keeps one while
-// it waits, after a read of n bytes into b: large only while reads fill it.
-func (p *Proxy) fit(b *[]byte, n int) *[]byte {
-	large := n == len(*b)
-	if large == (len(*b) == largeBuffer) {
-		return b
-	}
-	p.putBuffer(b)
-	return p.getBuffer(large)
 }

@@ -39,6 +39,19 @@ func TestCheckFix(t *testing.T) {
 	s.want(exitDone, []string{"0 findings"}, "check", "--fix")
 }
 
+func TestCheckPrintsConnectionFindings(t *testing.T) {
+	var out strings.Builder
+	p := &program{out: &out}
+	if err := p.printChecked(&app.Checked{Connection: []app.ConnectionFinding{{
+		Code: "C01", Severity: "warn", Object: "upstream.tls.mode", Sentence: "this is so", Remedies: []string{"do this", "do that"},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "  C01 warn   upstream.tls.mode: this is so\n      or: do this\n      or: do that\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("printed %q, want %q", &out, want)
+	}
+}
+
 // A right that a rollout gave goes away again with its rollback.
 func TestStartFix(t *testing.T) {
 	s := newSite(t, sim.Options{}, withoutRights)

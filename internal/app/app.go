@@ -45,6 +45,7 @@ type App struct {
 	cfg   *config.Config
 	opts  Options
 	log   *slog.Logger
+	certs *certificates
 	up    *upstream
 	proxy *proxy.Proxy
 	mz    *mz.Warehouse
@@ -68,17 +69,14 @@ func New(cfg *config.Config, opts Options) (*App, error) {
 	}
 	a := &App{cfg: cfg, opts: opts, log: opts.Log, bound: make(chan struct{})}
 	var err error
-	if a.up, err = newUpstream(cfg.Upstream); err != nil {
+	if a.certs, err = newCertificates(cfg, a.log); err != nil {
 		return nil, err
 	}
-	offered, err := clientTLS(cfg.Listen.TLS)
-	if err != nil {
-		return nil, err
-	}
+	a.up = newUpstream(cfg.Upstream, a.certs)
 	if a.store, err = deploy.OpenDir(cfg.State.Dir); err != nil {
 		return nil, err
 	}
-	if err := a.build(offered); err != nil {
+	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -146,6 +144,10 @@ func (a *App) Bound(ctx context.Context) (Addresses, error) {
 		return Addresses{}, ctx.Err()
 	}
 }
+
+// ReloadCertificates reads the certificate files now, changed or not; it is what
+// SIGHUP means. What cannot be used is logged, and leaves the old one in use.
+func (a *App) ReloadCertificates() { a.certs.reload() }
 
 // Control is the controller, for what runs in the same process.
 func (a *App) Control() deploy.API { return a.ctl }
@@ -234,7 +236,7 @@ func (a *App) names() []string {
 func (a *App) metrics(stats *armstats.Set) *rolloutMetrics {
 	a.reg = prometheus.NewRegistry()
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		armstats.NewCollector(stats), a.proxy.Collector())
+		armstats.NewCollector(stats), a.proxy.Collector(), a.certs)
 	return newRolloutMetrics(a.reg, func() deploy.API { return a.ctl }, a.names())
 }
 

@@ -15,7 +15,9 @@ import (
 
 // Checked is what `check` found out.
 type Checked struct {
-	Server      deploy.ServerInfo   `json:"server"`
+	Server deploy.ServerInfo `json:"server"`
+	// Connection are the findings about the way between clients and server.
+	Connection  []ConnectionFinding `json:"connection"`
 	Deployments []CheckedDeployment `json:"deployments"`
 }
 
@@ -28,8 +30,13 @@ type CheckedDeployment struct {
 	Fixed []deploy.Grant `json:"fixed,omitempty"`
 }
 
-// Refused reports whether any finding would refuse a rollout.
+// Refused reports whether any finding would refuse a rollout, or most clients.
 func (c *Checked) Refused() bool {
+	for _, f := range c.Connection {
+		if f.Severity == deploy.Refuse {
+			return true
+		}
+	}
 	for _, d := range c.Deployments {
 		for _, f := range d.Findings {
 			if f.Severity == deploy.Refuse {
@@ -58,15 +65,19 @@ func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 	if only != "" && cfg.Deployment(only) == nil {
 		return nil, fmt.Errorf("the configuration has no deployment %q", only)
 	}
-	up, err := newUpstream(cfg.Upstream)
+	certs, err := newCertificates(cfg, log)
 	if err != nil {
 		return nil, err
 	}
+	up := newUpstream(cfg.Upstream, certs)
 	w := newWarehouse(cfg, up, log)
 	defer w.Close()
 	out := &Checked{}
 	if out.Server, err = w.Server(ctx); err != nil {
 		return nil, cannotConnect(cfg, err)
+	}
+	if out.Connection, err = connectionFindings(ctx, cfg, up); err != nil {
+		return nil, cannotConnect(cfg, fmt.Errorf("%w: %w", deploy.ErrUnavailable, err))
 	}
 	for i := range cfg.Deployments {
 		d := &cfg.Deployments[i]

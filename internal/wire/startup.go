@@ -234,8 +234,9 @@ func (s *Startup) Arm(g Grammar) (value string, ok bool) {
 
 // Encode appends the packet for the server: version 3.0, the client's own
 // parameters in their order, without the keys that are the proxy's or that
-// servers trust a proxy to set. Errors with a *Failure when too long.
-func (s *Startup) Encode(dst []byte, g Grammar) ([]byte, error) {
+// servers trust a proxy to set, and then what the proxy adds. Errors with a
+// *Failure when too long.
+func (s *Startup) Encode(dst []byte, g Grammar, added ...Param) ([]byte, error) {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, Version30)
@@ -253,6 +254,9 @@ func (s *Startup) Encode(dst []byte, g Grammar) ([]byte, error) {
 		}
 		dst = appendText(appendText(dst, p.Name), value)
 	}
+	for _, p := range added {
+		dst = appendText(appendText(dst, p.Name), p.Value)
+	}
 	dst = append(dst, 0)
 	if body := len(dst) - at - 4; body > maxStartupBody {
 		return nil, Fail(KindTooLong, fmt.Sprintf("%d bytes, at most %d", body, maxStartupBody), nil)
@@ -262,11 +266,22 @@ func (s *Startup) Encode(dst []byte, g Grammar) ([]byte, error) {
 
 const armName = "mzcanary.arm"
 
-// reservedKey tells the names that never reach a server from a client:
-// the proxy's own, and the two that Materialize trusts blindly.
+// ForwardedFor is the parameter in which Materialize believes a proxy about the
+// address of its client.
+const ForwardedFor = "mz_forwarded_for"
+
+// reservedKey tells the names that never reach a server from a client: the
+// proxy's own, and the two that Materialize trusts blindly. It knows more
+// spellings than any server is known to take for these names.
 func reservedKey(name string) bool {
+	name = strings.Trim(name, " \t\n\v\f\r\"'")
 	if len(name) >= len("mzcanary.") && strings.EqualFold(name[:len("mzcanary.")], "mzcanary.") {
 		return true
 	}
-	return strings.EqualFold(name, "mz_forwarded_for") || strings.EqualFold(name, "mz_connection_uuid")
+	return sameName(name, ForwardedFor) || sameName(name, "mz_connection_uuid")
+}
+
+// sameName compares without regard to case and to the kind of dash.
+func sameName(name, with string) bool {
+	return len(name) == len(with) && strings.EqualFold(strings.ReplaceAll(name, "-", "_"), with)
 }
