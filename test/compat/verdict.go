@@ -34,6 +34,7 @@ type Check struct {
 // entry is one line of the table.
 type entry struct {
 	suite           suite
+	server          string // its version, where one half has several
 	direct, proxied Result
 	disturbance     disturbance
 	differences     []string
@@ -97,8 +98,8 @@ func (e *entry) print(w io.Writer, verbose bool) {
 	if len(e.differences) > 0 {
 		verdict = "DIFFERENT"
 	}
-	fmt.Fprintf(w, "%-20s %-10s direct %6d exchanges %3d errors | proxied %6d exchanges %3d errors, %d old %d new, %d mixed, %d transactions, %d moves, %d holds | %s\n",
-		e.suite.name, e.direct.Version, e.direct.Exchanges, e.direct.Errors, e.proxied.Exchanges, e.proxied.Errors,
+	fmt.Fprintf(w, "%-20s %-14s%-10s direct %6d exchanges %3d errors | proxied %6d exchanges %3d errors, %d old %d new, %d mixed, %d transactions, %d moves, %d holds | %s\n",
+		e.suite.name, e.server, e.direct.Version, e.direct.Exchanges, e.direct.Errors, e.proxied.Exchanges, e.proxied.Errors,
 		e.proxied.Old, e.proxied.New, e.proxied.Mixed, e.proxied.Transactions, e.disturbance.Moves, e.disturbance.Holds, verdict)
 	for _, d := range e.differences {
 		fmt.Fprintf(w, "    %s\n", strings.ReplaceAll(d, "\n", "\n      "))

@@ -49,7 +49,7 @@ func TestVerdictFindsWhatDiffers(t *testing.T) {
 			if len(e.differences) != 1 || !strings.Contains(e.differences[0], cases[name].want) {
 				t.Errorf("differences %q, want one with %q", e.differences, cases[name].want)
 			}
-			r := report{entries: []entry{e}}
+			r := report{halves: []half{{kind: onPostgres, entries: []entry{e}}}}
 			var out strings.Builder
 			if err := r.sum(&out); err == nil || !strings.Contains(out.String(), "0 passed, 1 failed") {
 				t.Errorf("the run ended with %v and %q", err, out.String())

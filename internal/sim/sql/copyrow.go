@@ -101,7 +101,7 @@ func DecodeCopyRow(c *Copy, line []byte, cols []Column) ([]Value, error) {
 			continue
 		}
 		if row[i], err = parseText(f.text, cols[i].Type); err != nil {
-			return nil, err
+			return nil, &Error{Code: "22P04", Message: "unable to decode column: " + err.Error()}
 		}
 	}
 	return row, nil
