@@ -49,9 +49,13 @@ proxy adds no error, no exchange and no transaction has answers of two versions,
 var prefaces = map[string]string{
 	onPostgres: "with two schemas. The proxy moves `search_path`.",
 	onMaterialize: "with two schemas and their two clusters. The proxy moves both together, and a row is of a version only when it was read on\n" +
-		"that version's cluster: a session moved by half would give answers of neither. v26.4 asks for a password by SCRAM, restores `public` and\n" +
-		"`quickstart` at RESET and DISCARD ALL, and tells nothing of the latter; v26.39 asks in the clear and restores what the session started with.\n" +
-		"Both refuse protocol 3.2 and know no savepoints, LISTEN or temporary tables; what the real server would refuse is not asked of it.",
+		"that version's cluster: a session moved by half would give answers of neither. v26.4 asks for a password by SCRAM, v26.39 in the clear.\n\n" +
+		"Meant to be different, and checked on either way:\n\n" +
+		"- Asked for protocol 3.2, the server refuses (08004); the proxy negotiates 3.0.\n" +
+		"- RESET and DISCARD ALL give a session of v26.4 `public` and `quickstart`; through the proxy, as on v26.39, what it started with. What RESET\n" +
+		"  tells by ParameterStatus is the server's own word in both cases, and DISCARD ALL tells nothing.\n" +
+		"- By ParameterStatus a client is told the names it asked for, by SHOW and `current_setting` those it has. Only the end of a transaction that\n" +
+		"  takes back the client's own SET tells what it has, which may be the new version's.",
 }
 
 var titles = map[string]string{onPostgres: "PostgreSQL", onMaterialize: "Materialize"}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,12 +13,13 @@ import (
 // dialect is what differs between the servers that a suite runs on.
 type dialect struct {
 	materialize bool
-	live        string   // connection settings that name production
-	options     string   // the same as PGOPTIONS
-	outside     string   // PGOPTIONS of a session that belongs to no version
-	roles       []string // who may sign in
-	sleep       string   // takes eight seconds unless it is cancelled
-	wait        string   // takes 30 ms
+	live        string        // connection settings that name production
+	options     string        // the same as PGOPTIONS
+	outside     string        // PGOPTIONS of a session that belongs to no version
+	roles       []string      // who may sign in
+	sleep       string        // takes eight seconds unless it is cancelled
+	wait        string        // takes 30 ms
+	soon        time.Duration // when a sleep is cancelled
 	// SQLSTATEs
 	division, missing, badValue, badCopy string
 	refused                              string // what libpq prints of a wrong password
@@ -34,11 +36,11 @@ type dialect struct {
 func dialectOf(server string) dialect {
 	if server != "materialize" {
 		return dialect{live: "search_path=prod", options: "-csearch_path=prod", outside: "-csearch_path=public", roles: []string{"compat_trust", "compat_password", "compat_md5", "compat_scram"},
-			sleep: "SELECT pg_sleep(8)", wait: "SELECT pg_sleep(0.03)", division: "22012", missing: "42P01", badValue: "22P02", badCopy: "22P02", refused: "password authentication failed"}
+			sleep: "SELECT pg_sleep(8)", wait: "SELECT pg_sleep(0.03)", soon: 60 * time.Millisecond, division: "22012", missing: "42P01", badValue: "22P02", badCopy: "22P02", refused: "password authentication failed"}
 	}
 	d := dialect{materialize: true, live: "search_path=prod cluster=prod", options: "-csearch_path=prod -ccluster=prod -cwelcome_message=off",
 		outside: "-csearch_path=public -ccluster=quickstart -cwelcome_message=off", roles: []string{os.Getenv("COMPAT_USER")},
-		sleep: "SELECT version FROM slow", wait: "SELECT version FROM pause WHERE id = 1",
+		sleep: "SELECT version FROM slow", wait: "SELECT version FROM pause WHERE id = 1", soon: 150 * time.Millisecond,
 		division: os.Getenv("COMPAT_DIVISION"), missing: "XX000", badValue: "22P02", badCopy: "22P04", refused: "invalid password",
 		restores: os.Getenv("COMPAT_RESETS") == "startup", told: os.Getenv("COMPAT_TOLD"), proxied: os.Getenv("COMPAT_WAY") == "proxied"}
 	if d.division == "XX000" { // so are all errors of evaluation there

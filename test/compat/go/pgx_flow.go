@@ -273,7 +273,7 @@ func (s *px) copyInGivenUp(ctx context.Context, t *tally) error {
 
 func (s *px) cancel(ctx context.Context, t *tally) error {
 	asked := make(chan error, 1)
-	timer := time.AfterFunc(60*time.Millisecond, func() { asked <- s.PgConn().CancelRequest(ctx) })
+	timer := time.AfterFunc(s.env.soon, func() { asked <- s.PgConn().CancelRequest(ctx) })
 	defer timer.Stop()
 	began := time.Now()
 	_, err := s.PgConn().Exec(ctx, s.env.sleep).ReadAll()
@@ -304,7 +304,7 @@ func (s *px) cancelByContext(ctx context.Context, t *tally) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for range 2 {
-		short, cancel := context.WithTimeout(ctx, 60*time.Millisecond)
+		short, cancel := context.WithTimeout(ctx, s.env.soon)
 		_, err := conn.Exec(short, s.env.sleep)
 		cancel()
 		if err == nil || conn.IsClosed() {

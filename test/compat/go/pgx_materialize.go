@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -366,40 +365,65 @@ func (s *px) afterReset(ctx context.Context, t *tally) error {
 	return s.read(ctx, t)
 }
 
-// later asks for a cancel of what runs by then.
-func (s *px) later(ctx context.Context) (wait func() error) {
-	asked := make(chan error, 1)
-	timer := time.AfterFunc(300*time.Millisecond, func() { asked <- s.PgConn().CancelRequest(ctx) })
-	return func() error {
-		if timer.Stop() {
-			return errors.New("it ended before it was cancelled")
-		}
-		return <-asked
+// stopper cancels what runs, once it has given enough: a stream that has to wait for
+// its turn must not be cancelled before it begins.
+type stopper struct {
+	s     *px
+	ctx   context.Context
+	seen  []string
+	asked chan error
+}
+
+const enough = 3
+
+func (s *px) stopper(ctx context.Context) *stopper {
+	return &stopper{s: s, ctx: ctx, asked: make(chan error, 1)}
+}
+
+func (p *stopper) saw(version string) {
+	if p.seen = append(p.seen, version); len(p.seen) == enough {
+		go func() { p.asked <- p.s.PgConn().CancelRequest(p.ctx) }()
 	}
+}
+
+// Write takes a line of COPY data, whose last column is the version.
+func (p *stopper) Write(line []byte) (int, error) {
+	fields := bytes.Split(bytes.TrimSpace(line), []byte{'\t'})
+	p.saw(string(fields[len(fields)-1]))
+	return len(line), nil
+}
+
+// ended judges how the stream ended.
+func (p *stopper) ended(err error, t *tally) error {
+	if err := wants(err, "57014"); err != nil {
+		return fmt.Errorf("after %d changes: %w", len(p.seen), err)
+	}
+	if err := <-p.asked; err != nil {
+		return fmt.Errorf("ask for the cancel: %w", err)
+	}
+	t.exchange(p.seen...)
+	return p.s.read(p.ctx, t)
 }
 
 // subscribe reads a stream as it comes and cancels it: it stays on the version it
 // began with.
 func (s *px) subscribe(ctx context.Context, t *tally) error {
-	cancelled := s.later(ctx)
+	stop := s.stopper(ctx)
 	results := s.PgConn().Exec(ctx, "SUBSCRIBE news")
-	var seen []string
 	for results.NextResult() {
 		r := results.ResultReader()
 		for r.NextRow() {
-			seen = append(seen, string(r.Values()[3]))
+			stop.saw(string(r.Values()[3]))
 		}
 		_, _ = r.Close() // the error comes again from results.Close
 	}
-	err := results.Close()
-	if err := errors.Join(wants(err, "57014"), cancelled()); err != nil {
-		return err
-	}
-	t.exchange(seen...)
-	if len(seen) < 3 {
-		return fmt.Errorf("only %d changes", len(seen))
-	}
-	return s.read(ctx, t)
+	return stop.ended(results.Close(), t)
+}
+
+func (s *px) copySubscribe(ctx context.Context, t *tally) error {
+	stop := s.stopper(ctx)
+	_, err := s.PgConn().CopyTo(ctx, stop, "COPY (SUBSCRIBE news) TO STDOUT")
+	return stop.ended(err, t)
 }
 
 // subscribeCursor is how Materialize's pages show it, and asks on the way which
@@ -430,23 +454,4 @@ func (s *px) subscribeCursor(ctx context.Context, t *tally) error {
 		}
 		return nil
 	})
-}
-
-func (s *px) copySubscribe(ctx context.Context, t *tally) error {
-	cancelled := s.later(ctx)
-	var out bytes.Buffer
-	_, err := s.PgConn().CopyTo(ctx, &out, "COPY (SUBSCRIBE news) TO STDOUT")
-	if err := errors.Join(wants(err, "57014"), cancelled()); err != nil {
-		return err
-	}
-	var seen []string
-	for line := range strings.Lines(out.String()) {
-		fields := strings.Split(strings.TrimSpace(line), "\t")
-		seen = append(seen, fields[len(fields)-1])
-	}
-	t.exchange(seen...)
-	if len(seen) < 3 {
-		return fmt.Errorf("only %d changes", len(seen))
-	}
-	return s.read(ctx, t)
 }

@@ -398,7 +398,7 @@ func (s *pqSession) copyInBad(ctx context.Context, t *tally) error {
 }
 
 func (s *pqSession) cancel(ctx context.Context, t *tally) error {
-	short, stop := context.WithTimeout(ctx, 60*time.Millisecond)
+	short, stop := context.WithTimeout(ctx, s.env.soon)
 	defer stop()
 	began := time.Now()
 	conn, err := s.db.Conn(ctx)

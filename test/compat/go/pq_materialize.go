@@ -201,7 +201,7 @@ func (s *pqSession) subscribeCursor(ctx context.Context, t *tally) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it says so, and that is meant
-	if _, err := tx.ExecContext(ctx, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT version FROM news)"); err != nil {
+	if _, err := tx.ExecContext(ctx, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)"); err != nil {
 		return err
 	}
 	var seen []string
@@ -211,9 +211,9 @@ func (s *pqSession) subscribeCursor(ctx context.Context, t *tally) error {
 			return err
 		}
 		for rows.Next() {
-			var at, diff any
+			var at, diff, n any
 			var v string
-			if err := rows.Scan(&at, &diff, &v); err != nil {
+			if err := rows.Scan(&at, &diff, &n, &v); err != nil {
 				return errors.Join(err, rows.Close())
 			}
 			seen = append(seen, v)

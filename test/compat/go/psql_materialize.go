@@ -114,7 +114,7 @@ func psqlCopyRows(s *psql, ctx context.Context, t *tally) error {
 }
 
 func psqlSubscribe(s *psql, ctx context.Context, t *tally) error {
-	got, err := s.ask(ctx, "BEGIN;\nDECLARE c CURSOR FOR SUBSCRIBE (SELECT version FROM news);\n"+
+	got, err := s.ask(ctx, "BEGIN;\nDECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news);\n"+
 		strings.Repeat("FETCH ALL c WITH (timeout = '120ms');\n", 3)+"COMMIT;")
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func psqlSubscribe(s *psql, ctx context.Context, t *tally) error {
 // The answer to the first statement says that psql is connected: what it copies it
 // prints in one go.
 func psqlCopySubscribe(s *psql, ctx context.Context, t *tally) error {
-	cmd := s.env.command(ctx, "psql", "-XAtq", "-c", "SELECT version FROM items WHERE id = 1", "-c", "COPY (SUBSCRIBE (SELECT version FROM news)) TO STDOUT")
+	cmd := s.env.command(ctx, "psql", "-XAtq", "-c", "SELECT version FROM items WHERE id = 1", "-c", "COPY (SUBSCRIBE (SELECT n, version FROM news)) TO STDOUT")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	stdout, err := cmd.StdoutPipe()
@@ -148,7 +148,7 @@ func psqlCopySubscribe(s *psql, ctx context.Context, t *tally) error {
 	if lines.Scan() {
 		t.exchange(lines.Text())
 	}
-	stopping := time.AfterFunc(500*time.Millisecond, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
+	stopping := time.AfterFunc(400*time.Millisecond, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
 	defer stopping.Stop()
 	var seen []string
 	for lines.Scan() {
@@ -160,7 +160,7 @@ func psqlCopySubscribe(s *psql, ctx context.Context, t *tally) error {
 		return fmt.Errorf("psql interrupted after %d changes: %s", len(seen), errs.String())
 	}
 	t.exchange(seen...)
-	if len(seen) == 0 {
+	if len(seen) == 0 && !s.env.proxied { // there it may have waited at a closed gate all the time
 		return errors.New("no changes")
 	}
 	return nil

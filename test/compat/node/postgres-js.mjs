@@ -111,7 +111,7 @@ const common = [
     const began = Date.now()
     const query = sql.unsafe(dialect.sleep)
     const sleeping = wants('57014', query.execute())
-    await sleep(60)
+    await sleep(dialect.soon)
     query.cancel()
     await sleeping
     assert(Date.now() - began < 5000, 'the cancel was slow')
@@ -263,7 +263,7 @@ const onMaterialize = [
   }],
   ['SUBSCRIBE by a cursor', async (sql, t) => {
     t.transaction(...await sql.begin(async (tx) => {
-      await tx`DECLARE c CURSOR FOR SUBSCRIBE (SELECT version FROM news)`.simple()
+      await tx`DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)`.simple()
       const seen = []
       for (let i = 0; i < 3; i++) seen.push(...versions(await tx`FETCH ALL c WITH (timeout = '120ms')`.simple()))
       assert(seen.length > 0, 'no changes')
@@ -272,12 +272,9 @@ const onMaterialize = [
   }],
   ['SUBSCRIBE, row by row, cancelled', async (sql, t) => {
     const seen = []
-    const query = sql`SUBSCRIBE (SELECT version FROM news)`.simple()
-    const ended = wants('57014', query.forEach((r) => seen.push(r.version)))
-    await sleep(400)
-    query.cancel()
-    await ended
-    assert(seen.length > 0, 'no changes')
+    const query = sql`SUBSCRIBE (SELECT n, version FROM news)`.simple()
+    // Cancelled once it has given something, for a stream may have to wait for its turn.
+    await wants('57014', query.forEach((r) => { if (seen.push(r.version) === 3) query.cancel() }))
     t.exchange(...seen)
     await read(sql, t)
   }],

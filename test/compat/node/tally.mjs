@@ -16,6 +16,7 @@ export const dialect = materialize
   ? {
       roles: [place.user], signIn: "sign in by the server's kind", live: { search_path: 'prod', cluster: 'prod' },
       sleep: 'SELECT version FROM slow', wait: 'SELECT version FROM pause WHERE id = 1', // eight seconds unless it is cancelled; 30 ms
+      soon: 150, // ms until that is done
       division: env.COMPAT_DIVISION, missing: 'XX000', badCopy: '22P04',
       // COPY messages that come when no COPY runs make the server deaf until a Sync.
       drains: env.COMPAT_DIVISION === 'XX000',
@@ -23,7 +24,7 @@ export const dialect = materialize
     }
   : {
       roles: ['compat_trust', 'compat_password', 'compat_md5', 'compat_scram'], signIn: 'sign in with trust, password, md5, scram', live: { search_path: 'prod' },
-      sleep: 'SELECT pg_sleep(8)', wait: 'SELECT pg_sleep(0.03)', division: '22012', missing: '42P01', badCopy: '22P02',
+      sleep: 'SELECT pg_sleep(8)', wait: 'SELECT pg_sleep(0.03)', soon: 60, division: '22012', missing: '42P01', badCopy: '22P02',
     }
 export const options = (settings) => Object.entries(settings).map(([k, v]) => `-c${k}=${v}`).join(' ')
 export const outside = { search_path: 'public', cluster: 'quickstart' } // of a session that belongs to no version

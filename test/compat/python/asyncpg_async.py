@@ -186,13 +186,13 @@ async def cancel(conn, t):
     """A timeout or a cancelled task makes asyncpg send a CancelRequest and keep the connection."""
     began = asyncio.get_running_loop().time()
     try:
-        await conn.execute(tally.SLEEP, timeout=0.06)
+        await conn.execute(tally.SLEEP, timeout=tally.SOON)
         raise AssertionError("no timeout")
     except TimeoutError:
         pass
     await read(conn, t)
     task = asyncio.create_task(conn.fetchval(tally.SLEEP))
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(tally.SOON)
     task.cancel()
     try:
         await task
@@ -325,7 +325,7 @@ async def discard_all(conn, t):
 async def subscribe_cursor(conn, t):
     seen = []
     async with conn.transaction():
-        await conn.execute("DECLARE c CURSOR FOR SUBSCRIBE (SELECT version FROM news)")
+        await conn.execute("DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)")
         for _ in range(3):
             seen += [r[-1] for r in await conn.fetch("FETCH ALL c WITH (timeout = '120ms')")]
     assert seen, "no changes"

@@ -197,7 +197,7 @@ def values(conn, t):
 
 
 def cancel(conn, t):
-    timer = threading.Timer(0.06, conn.cancel)
+    timer = threading.Timer(tally.SOON, conn.cancel)
     timer.start()
     began = time.monotonic()
     with wants("57014"):
@@ -361,7 +361,7 @@ def discard_all(conn, t):
 def subscribe_cursor(conn, t):
     conn.autocommit = False
     try:
-        ask_nothing(conn, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT version FROM news)")
+        ask_nothing(conn, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)")
         seen = []
         for _ in range(3):
             seen += ask(conn, "FETCH ALL c WITH (timeout = '120ms')")

@@ -156,7 +156,7 @@ async def pipeline_error(conn, t):
 async def cancel(conn, t):
     began = asyncio.get_running_loop().time()
     sleeping = asyncio.create_task(conn.execute(tally.SLEEP))
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(tally.SOON)
     await conn.cancel_safe()
     with wants("57014"):
         await sleeping
@@ -167,7 +167,7 @@ async def cancel(conn, t):
 async def cancelled_task(conn, t):
     """asyncio's own cancellation makes psycopg cancel the statement and keep the connection."""
     sleeping = asyncio.create_task(conn.execute(tally.SLEEP))
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(tally.SOON)
     sleeping.cancel()
     try:
         await sleeping
@@ -241,19 +241,15 @@ async def copy_rows(conn, t):
 
 
 async def subscribe(conn, t):
-    """Rows as they come, until the client cancels."""
-    async def later():
-        await asyncio.sleep(0.4)
-        await conn.cancel_safe()
-
-    asked = asyncio.create_task(later())
-    seen = []
+    """Rows as they come, until the client cancels: once it has some, for a stream may have to wait for its turn."""
+    seen, asked = [], None
     with wants("57014"):
-        async for row in conn.cursor().stream("SUBSCRIBE (SELECT version FROM news)"):
+        async for row in conn.cursor().stream("SUBSCRIBE (SELECT n, version FROM news)"):
             seen.append(row[-1])
+            if len(seen) == 3:
+                asked = asyncio.create_task(conn.cancel_safe())
     await asked
     t.exchange(*seen)
-    assert seen, "no changes"
     await read(conn, t)
 
 

@@ -27,6 +27,7 @@ if MATERIALIZE:
     SIGN_IN = "sign in by the server's kind"
     LIVE = dict(search_path="prod", cluster="prod")
     SLEEP = "SELECT version FROM slow"  # eight seconds unless it is cancelled
+    SOON = 0.15  # when that is done
     WAIT = "SELECT version FROM pause WHERE id = 1"
     DIVISION, MISSING, BAD_COPY = os.environ["COMPAT_DIVISION"], "XX000", "22P04"
     RESTORES = os.environ["COMPAT_RESETS"] == "startup"  # RESET and DISCARD ALL give back what the session started with
@@ -35,7 +36,7 @@ else:
     ROLES = ["compat_trust", "compat_password", "compat_md5", "compat_scram"]
     SIGN_IN = "sign in with trust, password, md5, scram"
     LIVE = dict(search_path="prod")
-    SLEEP, WAIT = "SELECT pg_sleep(8)", "SELECT pg_sleep(0.03)"
+    SLEEP, WAIT, SOON = "SELECT pg_sleep(8)", "SELECT pg_sleep(0.03)", 0.06
     DIVISION, MISSING, BAD_COPY = "22012", "42P01", "22P02"
 OPTIONS = " ".join(f"-c{k}={v}" for k, v in LIVE.items())
 ONE = "SELECT version FROM items WHERE id = %s"

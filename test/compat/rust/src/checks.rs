@@ -254,7 +254,7 @@ impl Session {
             "cancel" => {
                 let (token, began) = (c.cancel_token(), Instant::now());
                 let asked = tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(60)).await;
+                    tokio::time::sleep(Duration::from_millis(if materialize() { 150 } else { 60 })).await;
                     token.cancel_query(NoTls).await
                 });
                 wants("57014", c.batch_execute(either("SELECT pg_sleep(8)", "SELECT version FROM slow")).await)?;

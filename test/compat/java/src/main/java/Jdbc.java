@@ -306,7 +306,7 @@ public final class Jdbc implements AutoCloseable {
     void cancel(Tally t) throws Exception {
         long began = System.nanoTime();
         try (var s = plain.createStatement()) {
-            var later = CompletableFuture.delayedExecutor(60, TimeUnit.MILLISECONDS);
+            var later = CompletableFuture.delayedExecutor(MATERIALIZE ? 150 : 60, TimeUnit.MILLISECONDS);
             var asked = CompletableFuture.runAsync(() -> {
                 try {
                     s.cancel();

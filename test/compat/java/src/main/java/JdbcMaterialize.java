@@ -194,7 +194,7 @@ final class JdbcMaterialize {
     static void subscribe(Jdbc s, Tally t) throws Exception {
         var seen = new ArrayList<String>();
         Jdbc.inTransaction(s.plain, c -> {
-            Jdbc.run(c, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT version FROM news)");
+            Jdbc.run(c, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)");
             for (int i = 0; i < 3; i++) {
                 try (var st = c.createStatement(); var r = st.executeQuery("FETCH ALL c WITH (timeout = '120ms')")) {
                     seen.addAll(Jdbc.versions(r));
