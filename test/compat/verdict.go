@@ -71,7 +71,7 @@ func (e *entry) verdict(proxied bool) {
 		add("%d exchanges or transactions with answers of both versions", e.proxied.Mixed)
 	}
 	if e.proxied.Strange > 0 {
-		add("%d answers of neither version", e.proxied.Strange)
+		add("%d answers of neither version, or on the other version's cluster", e.proxied.Strange)
 	}
 	if e.proxied.Old == 0 || e.proxied.New == 0 {
 		add("only one version was seen: %d old, %d new", e.proxied.Old, e.proxied.New)
@@ -85,7 +85,7 @@ func (e *entry) verdict(proxied bool) {
 	for _, s := range e.disturbance.Sessions {
 		add("%s", s)
 	}
-	if took := e.disturbance.LongestRollback; took > 2*time.Second {
+	if took := e.disturbance.LongestRollback; took > 2*time.Second+patience*e.disturbance.Late {
 		add("a rollback took %s", took.Round(10*time.Millisecond))
 	}
 	if e.disturbance.Flips == 0 || e.disturbance.Rollbacks == 0 {

@@ -61,6 +61,15 @@ func TestVerdictFindsWhatDiffers(t *testing.T) {
 	}
 }
 
+// On a starved machine a slow rollback says nothing.
+func TestVerdictForgivesWhatTheMachineOwes(t *testing.T) {
+	e := good()
+	e.disturbance.LongestRollback, e.disturbance.Late = 3*time.Second, 300*time.Millisecond
+	if e.verdict(true); len(e.differences) > 0 {
+		t.Errorf("differences %q", e.differences)
+	}
+}
+
 // A failure that the direct run has as well is no difference of the proxy.
 func TestVerdictForgivesWhatFailsDirectlyToo(t *testing.T) {
 	e := good()
