@@ -61,7 +61,8 @@ func grounds(ctx context.Context, o options, b *builder, work, kind string) (all
 		if err != nil {
 			return nil, "", err
 		}
-		return all, pg.version, open("", pg.target(), pg.stop, pg.proxyConfig())
+		err = open("", pg.target(), pg.stop, pg.proxyConfig())
+		return all, pg.version, err
 	}
 	var versions []string
 	for i := range simulatedVersions {
