@@ -109,7 +109,7 @@ func (d *disturber) looks(ctx context.Context) {
 				still[s.ID] = was
 			}
 			switch {
-			case s.Deployment == "":
+			case s.Deployment == "", s.Why == "closing": // nobody moves it
 			case s.Place == "unknown":
 				d.complain(s, "a session cannot be moved any more: "+s.Why)
 			case time.Since(was.since) > forgotten+patience*late:
