@@ -22,6 +22,7 @@ func pgxMaterializeChecks() []check[*px] {
 		{"COPY in", (*px).copyRows},
 		{"notices", (*px).warned},
 		{"protocol 3.2 asked for", (*px).newerProtocol},
+		{"temporary table and settings kept", (*px).keptState},
 		{"own SET of cluster and search_path", (*px).ownNames},
 		{"own SET inside transactions", (*px).ownLocal},
 		{"own SET of other names and back", (*px).otherNames},
@@ -222,6 +223,38 @@ func (s *px) newerProtocol(ctx context.Context, t *tally) error {
 		t.exchange(v)
 	}
 	return err
+}
+
+// keptState is what a session keeps for life: none of it may get lost in a move.
+func (s *px) keptState(ctx context.Context, t *tally) error {
+	for _, sql := range []string{"CREATE TEMP TABLE mine (n int)", "INSERT INTO mine VALUES (1), (2)", "SET statement_timeout = '77s'"} {
+		if _, err := s.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	for range 3 {
+		if err := s.read(ctx, t); err != nil {
+			return err
+		}
+		nap()
+	}
+	var rows int
+	if err := s.QueryRow(ctx, "SELECT count(*) FROM mine").Scan(&rows); err != nil {
+		return err
+	}
+	var timeout string
+	if err := s.QueryRow(ctx, "SHOW statement_timeout").Scan(&timeout); err != nil {
+		return err
+	}
+	for _, sql := range []string{"DROP TABLE mine", "RESET statement_timeout"} {
+		if _, err := s.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	if rows != 2 || strings.ReplaceAll(timeout, " ", "") != "77s" {
+		return fmt.Errorf("it kept %d rows and a timeout of %s", rows, timeout)
+	}
+	return nil
 }
 
 // ownNames is a client that names the live objects itself, in all spellings.
