@@ -79,7 +79,10 @@ func Need(tb testing.TB, start func() (*Server, error)) *Server {
 const startTime = 60 * time.Second
 
 // Start starts a server and waits until it answers. Stop must be called.
-func Start() (*Server, error) {
+func Start() (*Server, error) { return StartWith() }
+
+// StartWith is Start with lines of postgresql.conf, which count more than ours.
+func StartWith(settings ...string) (*Server, error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -93,13 +96,13 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Host: "127.0.0.1", dir: dir, done: make(chan error, 1)}
-	if err := s.start(bin, cred); err != nil {
+	if err := s.start(bin, cred, settings); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Server) start(bin string, cred *syscall.Credential) error {
+func (s *Server) start(bin string, cred *syscall.Credential, settings []string) error {
 	ctx, done := context.WithTimeout(context.Background(), startTime)
 	defer done()
 	if cred != nil {
@@ -113,7 +116,7 @@ func (s *Server) start(bin string, cred *syscall.Credential) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	if err := s.configure(data, cred); err != nil {
+	if err := s.configure(data, cred, settings); err != nil {
 		return err
 	}
 	var err error
@@ -132,13 +135,14 @@ func (s *Server) start(bin string, cred *syscall.Credential) error {
 	return s.awaitReady(ctx)
 }
 
-func (s *Server) configure(data string, cred *syscall.Credential) error {
+func (s *Server) configure(data string, cred *syscall.Credential, settings []string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
 	s.Port = port
-	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\nmax_connections = 400\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 32MB\nlog_min_messages = fatal\n", port)
+	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\nmax_connections = 400\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 32MB\nlog_min_messages = fatal\n", port) +
+		strings.Join(settings, "\n") + "\n"
 	hba := "host all " + RoleCleartext + " 127.0.0.1/32 password\nhost all " + RoleMD5 + " 127.0.0.1/32 md5\nhost all " + RoleSCRAM + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
 	for name, text := range map[string]string{"postgresql.conf": conf, "pg_hba.conf": hba} {
 		path := filepath.Join(data, name)
