@@ -129,6 +129,9 @@ func (s *session) serverEnded(err error) {
 
 // report is the last of the session's log lines.
 func (s *session) report() {
+	if s.cause == nil && !s.p.logsDebug() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	args := []any{
