@@ -32,6 +32,8 @@ func (st *stage) bulk(ctx context.Context) error {
 	}
 	for _, t := range transfers {
 		for _, p := range st.peers {
+			ctx, cancel := st.limited(ctx)
+			defer cancel()
 			cpu, err := p.cpuOf(func() error {
 				host, port, _ := net.SplitHostPort(p.plain)
 				cmd := exec.CommandContext(ctx, "psql", "-h", host, "-p", port, "-U", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1", "--set=FETCH_COUNT=10000", "-c", t.sql, "postgres")

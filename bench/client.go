@@ -89,6 +89,8 @@ func (st *stage) connects(ctx context.Context) error {
 }
 
 func (st *stage) connect(ctx context.Context, p *peer, name, column, addr string, sec security) error {
+	ctx, cancel := st.limited(ctx)
+	defer cancel()
 	config, err := clientConfig(addr, sec)
 	if err != nil {
 		return err
@@ -164,6 +166,8 @@ func (st *stage) latencies(ctx context.Context) error {
 
 // latency gives the 50th and the 99th percentile of clients that ask without pause.
 func (st *stage) latency(ctx context.Context, p *peer, clients int) (at [2]time.Duration, err error) {
+	ctx, cancel := st.limited(ctx)
+	defer cancel()
 	config, err := clientConfig(p.plain, plain)
 	if err != nil {
 		return at, err
@@ -229,6 +233,8 @@ const (
 // idle measures the memory of sessions that rest after a statement, each time
 // in a new process of the proxy, whose memory nothing has grown before.
 func (st *stage) idle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sampleGrace*time.Duration(len(st.peers)))
+	defer cancel()
 	for _, p := range st.peers {
 		encrypted, sec := p.tls, viaSSL
 		if encrypted == "" {

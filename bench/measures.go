@@ -49,6 +49,15 @@ func (st *stage) measure(ctx context.Context) error {
 	return st.results.print(os.Stdout)
 }
 
+// sampleGrace is what a sample may take longer than its length, connecting and a
+// loaded machine included: a proxy that hangs must not hang the run.
+const sampleGrace = 90 * time.Second
+
+// limited bounds one sample.
+func (st *stage) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, st.o.duration+sampleGrace)
+}
+
 // micros is a CPU time per thing, in microseconds.
 func micros(d time.Duration, things float64) float64 { return float64(d) / 1e3 / things }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -81,6 +82,20 @@ func (st *stage) transactions(ctx context.Context) error {
 }
 
 func (st *stage) transaction(ctx context.Context, p *peer, b pgbench, what string) error {
+	per, perSecond, err := st.pgbench(ctx, p, b, what)
+	if err != nil {
+		return err
+	}
+	st.results.add("tx/"+what, "us/tx", p.name, per)
+	st.results.add("tps/"+what, "tps", p.name, perSecond)
+	return nil
+}
+
+// pgbench gives the proxy's CPU per transaction of a run, in microseconds, and
+// the transactions per second.
+func (st *stage) pgbench(ctx context.Context, p *peer, b pgbench, what string) (per, perSecond float64, err error) {
+	ctx, cancel := st.limited(ctx)
+	defer cancel()
 	var r pgbenchResult
 	cpu, err := p.cpuOf(func() error {
 		return p.profiled(st.o.profiles, what, b.duration, func() (err error) {
@@ -88,12 +103,7 @@ func (st *stage) transaction(ctx context.Context, p *peer, b pgbench, what strin
 			return err
 		})
 	})
-	if err != nil {
-		return err
-	}
-	st.results.add("tx/"+what, "us/tx", p.name, micros(cpu, r.transactions))
-	st.results.add("tps/"+what, "tps", p.name, r.perSecond)
-	return nil
+	return micros(cpu, r.transactions), r.perSecond, err
 }
 
 // crowdSizes are compared with each other: what a session costs must not grow
@@ -108,7 +118,7 @@ func (st *stage) crowds(ctx context.Context) error {
 		return err
 	}
 	for _, p := range st.crowd {
-		addr, name := p.plain, p.name
+		addr, name := p.plain, crowdName(p.name)
 		if p.simulator != "" {
 			addr = p.simulator
 		}
@@ -118,20 +128,13 @@ func (st *stage) crowds(ctx context.Context) error {
 				addr: addr, user: "materialize", clients: clients, mode: "simple", duration: st.o.duration, script: script,
 				env: []string{"PGOPTIONS=--search_path=prod --cluster=prod"},
 			}
-			var r pgbenchResult
-			cpu, err := p.cpuOf(func() error {
-				return p.profiled(st.o.profiles, fmt.Sprintf("crowd/%d", clients), b.duration, func() (err error) {
-					r, err = b.run(ctx)
-					return err
-				})
-			})
+			cpu, perSecond, err := st.pgbench(ctx, p, b, fmt.Sprintf("crowd/%d", clients))
 			if err != nil {
 				return err
 			}
-			name = crowdName(name)
-			per[i] = micros(cpu, r.transactions)
-			st.results.add(fmt.Sprintf("crowd/%d", clients), "us/tx", name, per[i])
-			st.results.add(fmt.Sprintf("crowdtps/%d", clients), "tps", name, r.perSecond)
+			per[i] = cpu
+			st.results.add(fmt.Sprintf("crowd/%d", clients), "us/tx", name, cpu)
+			st.results.add(fmt.Sprintf("crowdtps/%d", clients), "tps", name, perSecond)
 		}
 		st.results.add(fmt.Sprintf("crowd/%d:%d", crowdSizes[1], crowdSizes[0]), "times", name, per[1]/per[0])
 	}
@@ -140,9 +143,5 @@ func (st *stage) crowds(ctx context.Context) error {
 
 // crowdName is the column of a proxy before the simulator.
 func crowdName(name string) string {
-	const suffix = "-simulator"
-	if len(name) > len(suffix) && name[len(name)-len(suffix):] == suffix {
-		return name[:len(name)-len(suffix)]
-	}
-	return name
+	return strings.TrimSuffix(name, "-simulator")
 }
