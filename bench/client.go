@@ -97,6 +97,7 @@ func (st *stage) connect(ctx context.Context, p *peer, name, column, addr string
 	}
 	var made int
 	var took time.Duration
+	asleep := p.switches()
 	cpu, err := p.cpuOf(func() error {
 		return p.profiled(st.o.profiles, "connect/"+name, st.o.duration, func() error {
 			made, took, err = connectAgainAndAgain(ctx, config, st.o.duration)
@@ -107,6 +108,7 @@ func (st *stage) connect(ctx context.Context, p *peer, name, column, addr string
 		return err
 	}
 	st.results.add("connect/"+name, "us/connection", column, micros(cpu, float64(made)))
+	st.results.add("sleeps/"+name, "times", column, (p.switches()-asleep)/float64(made))
 	st.results.add("rate/"+name, "connections/s", column, float64(made)/took.Seconds())
 	return nil
 }

@@ -101,6 +101,19 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
+// switches is how often the process's threads have gone to sleep.
+func (p *process) switches() (sum float64) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid))
+	for _, file := range tasks {
+		text, _ := os.ReadFile(file) // a thread that has just ended has none
+		_, rest, _ := bytes.Cut(text, []byte("\nvoluntary_ctxt_switches:\t"))
+		word, _, _ := bytes.Cut(rest, []byte{'\n'})
+		n, _ := strconv.ParseFloat(string(word), 64)
+		sum += n
+	}
+	return sum
+}
+
 // resident is the memory of the process, in bytes.
 func (p *process) resident() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))

@@ -55,7 +55,7 @@ func (rs *results) cannot(row, proxy, why string) {
 func (rs *results) same(to, from, proxy string) {
 	for _, r := range rs.rows {
 		kind, name, _ := strings.Cut(r.name, "/")
-		if values := r.samples[proxy]; name == from && len(values) > 0 && (kind == "connect" || kind == "rate") {
+		if values := r.samples[proxy]; name == from && len(values) > 0 && slices.Contains([]string{"connect", "rate", "sleeps"}, kind) {
 			rs.add(kind+"/"+to, r.unit, proxy, values[len(values)-1])
 		}
 	}

@@ -23,6 +23,7 @@ func (s *session) run() {
 	serverDone := make(chan struct{})
 	s.p.wg.Go(func() {
 		defer close(serverDone)
+		growStack(0)
 		s.serverEnded(s.pumpServer())
 	})
 	limit := s.clientEnded(s.pumpClient())
