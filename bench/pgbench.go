@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -25,20 +27,68 @@ type pgbench struct {
 	env        []string
 }
 
-type pgbenchResult struct {
-	transactions, perSecond float64
+var progressLine = regexp.MustCompile(`^progress: [0-9.]+ s, ([0-9.]+) tps, .* (\d+) failed`)
+
+// run calls begin when all clients are at work and end when they have been for
+// the duration, and gives the transactions between the two: connecting is not
+// part of it, however long it takes.
+func (b pgbench) run(ctx context.Context, begin, end func() error) (transactions, perSecond float64, err error) {
+	cmd := b.command(ctx)
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, 0, err
+	}
+	defer func() {
+		_ = cmd.Process.Kill() // it would go on for ever
+		_ = cmd.Wait()
+	}()
+	var began, last time.Time
+	var said []byte
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		found := progressLine.FindSubmatch(lines.Bytes())
+		if found == nil {
+			said = append(append(said, lines.Bytes()...), '\n')
+			continue
+		}
+		if string(found[2]) != "0" {
+			return 0, 0, fmt.Errorf("pgbench: failed transactions: %s", lines.Bytes())
+		}
+		now := time.Now()
+		if began.IsZero() {
+			began, last = now, now
+			if err := begin(); err != nil {
+				return 0, 0, err
+			}
+			continue
+		}
+		rate, _ := strconv.ParseFloat(string(found[1]), 64)
+		transactions += rate * now.Sub(last).Seconds()
+		if last = now; last.Sub(began) < b.duration-lineJitter {
+			continue
+		}
+		if err := end(); err != nil {
+			return 0, 0, err
+		}
+		if transactions == 0 {
+			return 0, 0, errors.New("pgbench: no transactions")
+		}
+		return transactions, transactions / last.Sub(began).Seconds(), nil
+	}
+	return 0, 0, errors.Join(fmt.Errorf("pgbench ended: %s", said[max(0, len(said)-600):]), ctx.Err())
 }
 
-var (
-	processedLine = regexp.MustCompile(`number of transactions actually processed: (\d+)`)
-	failedLine    = regexp.MustCompile(`number of failed transactions: (\d+)`)
-	tpsLine       = regexp.MustCompile(`tps = ([0-9.]+)`)
-)
+// lineJitter is how much earlier than its second a line may come.
+const lineJitter = 200 * time.Millisecond
 
-func (b pgbench) run(ctx context.Context) (r pgbenchResult, err error) {
+func (b pgbench) command(ctx context.Context) *exec.Cmd {
 	host, port, _ := net.SplitHostPort(b.addr)
-	seconds := strconv.Itoa(max(1, int(b.duration.Seconds())))
-	args := []string{"-h", host, "-p", port, "-U", b.user, "-n", "-M", b.mode, "-c", strconv.Itoa(b.clients), "-j", strconv.Itoa(min(2, b.clients)), "-T", seconds}
+	args := []string{
+		"-h", host, "-p", port, "-U", b.user, "-n", "-M", b.mode, "-c", strconv.Itoa(b.clients), "-j", strconv.Itoa(min(2, b.clients)),
+		"-T", "3600", "-P", "1",
+	}
 	if b.script != "" {
 		args = append(args, "-f", b.script)
 	} else {
@@ -46,25 +96,8 @@ func (b pgbench) run(ctx context.Context) (r pgbenchResult, err error) {
 	}
 	cmd := exec.CommandContext(ctx, "pgbench", append(args, b.user)...)
 	cmd.Env = append(os.Environ(), b.env...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return r, fmt.Errorf("pgbench: %w: %s", err, tail(out))
-	}
-	number := func(line *regexp.Regexp) float64 {
-		n := 0.0
-		if found := line.FindSubmatch(out); found != nil {
-			n, _ = strconv.ParseFloat(string(found[1]), 64)
-		}
-		return n
-	}
-	if number(failedLine) > 0 || number(processedLine) == 0 {
-		return r, fmt.Errorf("pgbench: no transactions, or failed ones: %s", tail(out))
-	}
-	return pgbenchResult{number(processedLine), number(tpsLine)}, nil
+	return cmd
 }
-
-// tail is the end of what a program said, where the reason is.
-func tail(out []byte) []byte { return out[max(0, len(out)-600):] }
 
 // transactions measures the CPU per transaction of pgbench -S.
 func (st *stage) transactions(ctx context.Context) error {
@@ -96,14 +129,19 @@ func (st *stage) transaction(ctx context.Context, p *peer, b pgbench, what strin
 func (st *stage) pgbench(ctx context.Context, p *peer, b pgbench, what string) (per, perSecond float64, err error) {
 	ctx, cancel := st.limited(ctx)
 	defer cancel()
-	var r pgbenchResult
-	cpu, err := p.cpuOf(func() error {
-		return p.profiled(st.o.profiles, what, b.duration, func() (err error) {
-			r, err = b.run(ctx)
-			return err
-		})
+	var before, after time.Duration
+	begin := func() (err error) { before, err = p.cpu(); return err }
+	end := func() (err error) { after, err = p.cpu(); return err }
+	var transactions float64
+	err = p.profiled(st.o.profiles, what, b.duration, func() (err error) {
+		transactions, perSecond, err = b.run(ctx, begin, end)
+		return err
 	})
-	return micros(cpu, r.transactions), r.perSecond, err
+	if err != nil {
+		return 0, 0, fmt.Errorf("through %s: %w", p.name, err)
+	}
+	time.Sleep(100 * time.Millisecond) // the sessions end before the next sample begins
+	return micros(after-before, transactions), perSecond, nil
 }
 
 // crowdSizes are compared with each other: what a session costs must not grow
