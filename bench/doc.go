@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures mzcanary beside pgbouncer and haproxy; run it by
 // bench/run.sh. docs/performance.md says what each measure means.
 //
