@@ -204,18 +204,24 @@ func (st *stage) latency(ctx context.Context, p *peer, clients int) (at [2]time.
 }
 
 func connectMany(ctx context.Context, config *pgconn.Config, n int) ([]*pgconn.PgConn, error) {
+	var mu sync.Mutex
 	var conns []*pgconn.PgConn
+	var all errgroup.Group
+	all.SetLimit(connectClients)
 	for range n {
-		conn, err := pgconn.ConnectConfig(ctx, config)
-		if err != nil {
-			return conns, err
-		}
-		conns = append(conns, conn)
-		if err := ask(ctx, conn); err != nil {
-			return conns, err
-		}
+		all.Go(func() error {
+			conn, err := pgconn.ConnectConfig(ctx, config)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			conns = append(conns, conn)
+			mu.Unlock()
+			return ask(ctx, conn)
+		})
 	}
-	return conns, nil
+	err := all.Wait()
+	return conns, err
 }
 
 func closeMany(ctx context.Context, conns []*pgconn.PgConn) {
@@ -230,13 +236,13 @@ const (
 	idleSessions = 1000
 	// idleRest is how long they rest before the memory is read.
 	idleRest = 2 * time.Second
+	// idleLimit is how long all of it may take.
+	idleLimit = 5 * time.Minute
 )
 
 // idle measures the memory of sessions that rest after a statement, each time
 // in a new process of the proxy, whose memory nothing has grown before.
 func (st *stage) idle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sampleGrace*time.Duration(len(st.peers)))
-	defer cancel()
 	for _, p := range st.peers {
 		encrypted, sec := p.tls, viaSSL
 		if encrypted == "" {
@@ -257,6 +263,8 @@ func (st *stage) idle(ctx context.Context) error {
 }
 
 func (p *peer) residentPerSession(ctx context.Context, addr string, sec security) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, idleLimit)
+	defer cancel()
 	if err := p.restart(ctx); err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -42,7 +43,8 @@ func (st *stage) measure(ctx context.Context) error {
 			}
 			fmt.Fprintf(os.Stderr, "bench: repetition %d of %d: %s\n", rep+1, st.o.reps, m.name)
 			if err := m.take(st, ctx); err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
+				// What was measured before is worth having.
+				return errors.Join(fmt.Errorf("%s: %w", m.name, err), st.results.print(os.Stdout))
 			}
 		}
 	}

@@ -113,7 +113,7 @@ func (r *row) print(out *strings.Builder, proxies []string) {
 	}
 	ours, _ := r.median(proxies[0])
 	for _, p := range proxies[1:] {
-		if v, ok := r.median(p); ok && v != 0 {
+		if v, ok := r.median(p); ok && v > 0 && ours > 0 { // an added latency may be lost in the noise
 			fmt.Fprintf(out, " %11.2f", ours/v)
 		} else {
 			fmt.Fprintf(out, " %11s", "-")
@@ -124,7 +124,7 @@ func (r *row) print(out *strings.Builder, proxies []string) {
 
 // digits behind the point: what a median of a few samples can mean.
 func digits(v float64) int {
-	if v < 10 {
+	if -10 < v && v < 10 {
 		return 2
 	}
 	return 1
