@@ -201,7 +201,10 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			p.reg.connected()
-			p.wg.Go(func() { p.serveConn(conn) })
+			p.wg.Go(func() {
+				growStack(0)
+				p.serveConn(conn)
+			})
 		case ctx.Err() != nil || p.isDraining():
 			return nil
 		case !mayPass(err):
@@ -220,6 +223,19 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		}
 	}
 }
+
+// growStack makes the room at once that dialling and a login need on the stack of
+// a new goroutine. Grown step by step, it would be copied with many frames on it.
+//
+//go:noinline
+func growStack(at uint8) byte {
+	var room [6 << 10]byte
+	return room[at] // an index that the compiler does not know: it must make the room
+}
+
+// logsDebug tells whether lines that only describe are wanted; their arguments
+// cost more than the rest of the line.
+func (p *Proxy) logsDebug() bool { return p.log.Enabled(context.Background(), slog.LevelDebug) }
 
 // mayPass tells errors of Accept that end by themselves.
 func mayPass(err error) bool {

@@ -182,7 +182,7 @@ func (o *opener) open(ctx context.Context) (*wire.Startup, error) {
 				return nil, wire.Fail(wire.KindClientGone, "", err)
 			}
 		case wire.PacketDirectTLS:
-			if err := o.direct(ctx, packet.Head[:]); err != nil {
+			if err := o.direct(ctx, packet.Head); err != nil {
 				return nil, err
 			}
 		case wire.PacketCancel:

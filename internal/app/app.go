@@ -152,6 +152,10 @@ func (a *App) ReloadCertificates() { a.certs.reload() }
 // Control is the controller, for what runs in the same process.
 func (a *App) Control() deploy.API { return a.ctl }
 
+// bind leaves keep-alive to the proxy and to net/http, which set it anyway: set
+// here as well, it would cost four calls for each connection.
+var bind = net.ListenConfig{KeepAlive: -1}
+
 type listeners struct{ proxy, admin, observe net.Listener }
 
 func (a *App) listen() (listeners, error) {
@@ -165,7 +169,7 @@ func (a *App) listen() (listeners, error) {
 		{"admin.address", a.cfg.Admin.Address, &l.admin, &a.addrs.Admin},
 		{"observe.address", a.cfg.Observe.Address, &l.observe, &a.addrs.Observe},
 	} {
-		ln, err := net.Listen("tcp", want.address)
+		ln, err := bind.Listen(context.Background(), "tcp", want.address)
 		if err != nil {
 			for _, open := range []net.Listener{l.proxy, l.admin, l.observe} {
 				if open != nil {

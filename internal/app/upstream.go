@@ -34,7 +34,7 @@ func hostOf(address string) (string, error) {
 func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
-	var d net.Dialer
+	d := net.Dialer{KeepAlive: -1} // whoever wants it sets it, with times of its own
 	plain, err := d.DialContext(ctx, "tcp", u.address)
 	if err != nil {
 		return nil, err

@@ -92,6 +92,8 @@ const startTime = 60 * time.Second
 type Options struct {
 	// Cert and Key are PEM; with them the server offers TLS.
 	Cert, Key []byte
+	// Settings are lines of postgresql.conf, which count more than ours.
+	Settings []string
 }
 
 // Start starts a server and waits until it answers. Stop must be called.
@@ -157,7 +159,8 @@ func (s *Server) configure(data string, cred *syscall.Credential, o Options) err
 		return err
 	}
 	s.Port = port
-	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\nmax_connections = 400\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 32MB\nlog_min_messages = fatal\n", port)
+	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\nmax_connections = 400\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 32MB\nlog_min_messages = fatal\n", port) +
+		strings.Join(o.Settings, "\n") + "\n"
 	hba := "host all " + RoleCleartext + " 127.0.0.1/32 password\nhost all " + RoleMD5 + " 127.0.0.1/32 md5\nhost all " + RoleSCRAM + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
 	files := map[string]string{"postgresql.conf": conf, "pg_hba.conf": hba}
 	if o.Cert != nil {

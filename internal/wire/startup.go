@@ -25,7 +25,7 @@ type Packet struct {
 	Kind    PacketKind
 	Startup *Startup  // of PacketStartup
 	Cancel  CancelKey // of PacketCancel
-	Head    [4]byte   // of PacketDirectTLS: the bytes already read, to be replayed with Prepend
+	Head    []byte    // of PacketDirectTLS: the bytes already read, to be replayed with Prepend
 }
 
 // CancelKey is what BackendKeyData gives and CancelRequest brings back.
@@ -45,38 +45,41 @@ type Opening struct {
 // Read reads the next packet. The caller answers SSLRequest and GSSENCRequest
 // and calls Read again, on the TLS connection after an 'S'.
 func (o *Opening) Read(r io.Reader) (Packet, error) {
-	var head [4]byte
-	if n, err := io.ReadFull(r, head[:]); err != nil {
-		return Packet{}, startupReadFailure(n, err)
+	// No packet is shorter than the 8 bytes of its length and version; the first 4
+	// are enough to refuse what is none.
+	head := make([]byte, 8)
+	got, err := io.ReadAtLeast(r, head, 4)
+	if err != nil {
+		return Packet{}, startupReadFailure(got, err)
 	}
 	if head[0] == 0x16 {
 		if o.AllowDirectTLS && !o.ssl && !o.gss {
-			return Packet{Kind: PacketDirectTLS, Head: head}, nil
+			return Packet{Kind: PacketDirectTLS, Head: head[:got]}, nil
 		}
 		return Packet{}, Fail(KindDirectTLS, "", nil)
 	}
-	if isHTTP(head) {
+	if isHTTP(head[:4]) {
 		return Packet{}, Fail(KindHTTP, "", nil)
 	}
-	length := binary.BigEndian.Uint32(head[:])
+	length := binary.BigEndian.Uint32(head)
 	if length < 8 {
 		return Packet{}, Fail(KindBadStartup, fmt.Sprintf("length %d is too small", length), nil)
 	}
 	if length-4 > maxStartupBody {
 		return Packet{}, Fail(KindTooLong, fmt.Sprintf("length %d, at most %d", length, maxStartupBody+4), nil)
 	}
-	body := make([]byte, length-4)
-	if n, err := io.ReadFull(r, body[:4]); err != nil {
-		return Packet{}, startupReadFailure(4+n, err)
+	if n, err := io.ReadFull(r, head[got:]); err != nil {
+		return Packet{}, startupReadFailure(got+n, err)
 	}
-	version := binary.BigEndian.Uint32(body)
+	version := binary.BigEndian.Uint32(head[4:])
 	if err := o.admit(version, length); err != nil {
 		return Packet{}, err
 	}
-	if n, err := io.ReadFull(r, body[4:]); err != nil {
+	body := make([]byte, length-8)
+	if n, err := io.ReadFull(r, body); err != nil {
 		return Packet{}, startupReadFailure(8+n, err)
 	}
-	return o.packet(version, body[4:])
+	return o.packet(version, body)
 }
 
 // admit refuses what cannot be a packet of this version before its body is
@@ -134,8 +137,8 @@ func startupReadFailure(got int, err error) *Failure {
 	return Fail(KindBadStartup, fmt.Sprintf("nothing more after %d bytes", got), err)
 }
 
-func isHTTP(head [4]byte) bool {
-	switch string(head[:]) {
+func isHTTP(head []byte) bool {
+	switch string(head) {
 	case "GET ", "POST", "HEAD", "PUT ", "OPTI", "DELE", "PATC", "CONN", "TRAC", "PRI ":
 		return true
 	}
@@ -154,10 +157,10 @@ type Startup struct {
 
 // ParseStartup reads the body behind the version. The error is a *Failure.
 func ParseStartup(version uint32, body []byte) (*Startup, error) {
-	s := &Startup{Version: version}
-	rest := body
+	s := &Startup{Version: version, Params: make([]Param, 0, 8)}
+	rest := string(body) // which all names and values are parts of
 	for {
-		name, after, ok := cstring(rest)
+		name, after, ok := strings.Cut(rest, "\x00")
 		if !ok {
 			return nil, Fail(KindBadStartup, "no terminator behind the parameters", nil)
 		}
@@ -165,26 +168,17 @@ func ParseStartup(version uint32, body []byte) (*Startup, error) {
 		if len(name) == 0 {
 			break
 		}
-		value, after, ok := cstring(rest)
+		value, after, ok := strings.Cut(rest, "\x00")
 		if !ok {
 			return nil, Fail(KindBadStartup, "a parameter without a value", nil)
 		}
 		rest = after
-		s.Params = append(s.Params, Param{string(name), string(value)})
+		s.Params = append(s.Params, Param{name, value})
 	}
 	if len(rest) != 0 {
 		return nil, Fail(KindBadStartup, "bytes behind the terminator", nil)
 	}
 	return s, nil
-}
-
-func cstring(b []byte) (text, rest []byte, ok bool) {
-	for i, c := range b {
-		if c == 0 {
-			return b[:i], b[i+1:], true
-		}
-	}
-	return nil, b, false
 }
 
 // Get gives a parameter as the servers see it: of equal names the last one

@@ -120,7 +120,7 @@ func TestReadErrorIsKept(t *testing.T) {
 func TestS4DirectTLSAllowed(t *testing.T) {
 	o := Opening{AllowDirectTLS: true}
 	p, err := o.Read(bytes.NewReader([]byte{0x16, 3, 1, 2, 0, 1}))
-	if err != nil || p.Kind != PacketDirectTLS || p.Head != [4]byte{0x16, 3, 1, 2} {
+	if err != nil || p.Kind != PacketDirectTLS || !bytes.Equal(p.Head, []byte{0x16, 3, 1, 2, 0, 1}) {
 		t.Fatalf("%+v %v", p, err)
 	}
 }
