@@ -96,9 +96,7 @@ func (r *runner) keepJournal(ctx context.Context) {
 	r.log.Info("journal can be written again")
 	r.unsaved = nil
 	r.view.setProblem("")
-	held := r.held
-	r.held = nil
-	r.performAll(ctx, held)
+	r.performHeld(ctx)
 }
 
 func (r *runner) archive(ctx context.Context) error {

@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +26,7 @@ func (r *runner) perform(ctx context.Context, a Action) {
 			return r.c.opts.Traffic.RestoreEvidence(ctx, r.s.Deployment, *a.Evidence)
 		})
 	case ActStopSwap:
-		r.stopSwap(ctx)
+		r.stopSwap()
 	case ActCancel:
 		canary := router.Canary
 		r.quick(ctx, a.Kind, func(ctx context.Context) error {
@@ -52,17 +51,10 @@ func (r *runner) perform(ctx context.Context, a Action) {
 	}
 }
 
-// stopSwap gives up the running attempt. One that still waits for the journal has
-// not begun and ends here.
-func (r *runner) stopSwap(ctx context.Context) {
+// stopSwap gives up the running attempt.
+func (r *runner) stopSwap() {
 	if j := r.jobs[string(ActSwap)]; j != nil {
 		j.cancel()
-		return
-	}
-	waiting := len(r.held)
-	r.held = slices.DeleteFunc(r.held, func(a Action) bool { return a.Kind == ActSwap })
-	if len(r.held) < waiting {
-		r.handle(ctx, SwapEnded{At: At{r.c.opts.Clock()}, End: EndStopped})
 	}
 }
 
@@ -148,7 +140,7 @@ func (r *runner) quick(ctx context.Context, what ActionKind, f func(context.Cont
 func (r *runner) route(ctx context.Context, want Routing) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quickTimeout)
 	defer cancel()
-	r.reroute = nil
+	r.reroute, r.published = nil, want
 	if _, err := r.c.opts.Traffic.Route(ctx, r.s.Deployment, want); err != nil {
 		r.reroute = &want
 		r.log.Warn("routing could not be published; trying again", "err", err)

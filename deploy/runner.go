@@ -27,15 +27,18 @@ type runner struct {
 	revision uint64    // of the journal on disk
 	saved    time.Time // when it was last written
 	unsaved  error     // why the journal cannot be written; acts wait in held
-	held     []Action
+	held     []heldAction
 	reroute  *Routing // could not be published yet
-	jobs     map[string]*job
-	working  sync.WaitGroup
-	next     pace
-	last     time.Time // of the last tick
-	stopping bool
-	heldOnce bool         // sessions were held once for a COMMIT of the process before
-	swapSave chan swapAck // prepared promotions asking for the journal
+	// published is what was published last, promotions aside: they only move what the
+	// canary means.
+	published Routing
+	jobs      map[string]*job
+	working   sync.WaitGroup
+	next      pace
+	last      time.Time // of the last tick
+	stopping  bool
+	heldOnce  bool         // sessions were held once for a COMMIT of the process before
+	swapSave  chan swapAck // prepared promotions asking for the journal
 
 	inbox     chan *request
 	results   chan jobResult
@@ -183,23 +186,6 @@ func (r *runner) handle(ctx context.Context, ev Event) *Refusal {
 	r.publish(decided || before.Recovering && !next.Recovering)
 	if !r.s.Recovering {
 		r.isRecovered() // after publishing: who waited for it sees what was recovered
-	}
-	return refused
-}
-
-// performAll performs in order. While the journal cannot be written only what
-// takes traffic away from the canary is done; the rest waits for the journal.
-func (r *runner) performAll(ctx context.Context, acts []Action) *Refusal {
-	var refused *Refusal
-	for _, a := range acts {
-		switch {
-		case a.Kind == ActRefuse:
-			refused = a.Refusal
-		case r.unsaved != nil && !a.Safe && a.Kind != ActStopSwap:
-			r.held = append(r.held, a)
-		default:
-			r.perform(ctx, a)
-		}
 	}
 	return refused
 }
