@@ -35,6 +35,7 @@ type world struct {
 	ready    func() Readiness
 	prepares []error       // answers of the next Prepares
 	commits  []commitFault // what happens to the next COMMITs
+	rollback time.Duration // what a ROLLBACK takes
 	subs     []Dependent
 	deps     []Dependent
 	lingers  int // looks for which a lost session is still there
@@ -58,6 +59,11 @@ type world struct {
 	hanging    int // canary sessions that do not reach a boundary by themselves
 	evidence   armstats.Evidence
 	bad        func(rollout string, w router.Weight) []armstats.Cohort
+
+	surveyError error
+	blocks      map[string]bool // calls of the data plane that return at their context's end only
+	heldSince   time.Time
+	longest     time.Duration // that gates were closed
 
 	// The disk.
 	journal   []byte
@@ -325,7 +331,7 @@ func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared
 	return tx, nil
 }
 
-func (f fakeWarehouse) BackendGone(context.Context, uint32) (gone bool, err error) {
+func (f fakeWarehouse) BackendGone(context.Context, Backend) (gone bool, err error) {
 	err = f.l.read("backend gone", func() {
 		f.l.w.lingers--
 		gone = f.l.w.lingers < 0
@@ -334,6 +340,7 @@ func (f fakeWarehouse) BackendGone(context.Context, uint32) (gone bool, err erro
 }
 
 func (f fakeWarehouse) Barrier(_ context.Context, _ string, on Ref) error {
+	<-time.After(time.Millisecond)
 	return f.l.ddl("barrier", func() error {
 		if f.l.w.names[on.Kind][on.Name] == "" {
 			f.l.w.errorf("barrier on %s %s, which does not exist", on.Kind, on.Name)
@@ -382,9 +389,10 @@ type fakePrepared struct {
 	revision   int64
 }
 
-func (p *fakePrepared) Backend() uint32 { return p.l.w.backend }
+func (p *fakePrepared) Backend() Backend { return Backend{Number: p.l.w.backend} }
 
 func (p *fakePrepared) Rollback(context.Context) error {
+	<-time.After(p.l.w.rollback)
 	return p.l.act("rollback", func() error { return nil })
 }
 

@@ -27,6 +27,7 @@ func (r *runner) load(ctx context.Context) error {
 		r.plan, r.spec = j.Plan, j.Spec
 	}
 	r.s.Database = r.spec.Database
+	r.holdForLostCommit(ctx)
 	r.handle(ctx, Restarted{At{r.c.opts.Clock()}})
 	return nil
 }

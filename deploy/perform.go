@@ -92,27 +92,6 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	}
 }
 
-// resolve starts to find out what became of a COMMIT. The first time after a
-// restart nobody knows yet whether it has landed, and the gates close before this
-// returns: see Controller.Loaded.
-func (r *runner) resolve(ctx context.Context, s State, backend uint32) {
-	look, kind, bound := r.looker(), string(ActResolve), r.plan.Promote.MaxStall
-	var hold Hold
-	if s.Recovering && !r.heldOnce && !r.stopping && r.jobs[kind] == nil {
-		r.heldOnce = true
-		var err error
-		if hold, err = look.t.Hold(ctx, s.Deployment, 2*bound); err != nil {
-			r.log.Warn("sessions are not held while the outcome of the COMMIT is unknown", "err", err)
-		}
-	}
-	r.start(ctx, kind, func(ctx context.Context) Event {
-		if hold != nil {
-			return resolveHeld(ctx, look.w, look.clock, s, backend, hold, bound)
-		}
-		return resolve(ctx, look.w, look.clock, s, backend)
-	})
-}
-
 func (r *runner) looker() looker {
 	return looker{w: r.c.opts.Warehouse, t: r.c.opts.Traffic, clock: r.c.opts.Clock}
 }
@@ -199,18 +178,14 @@ func (r *runner) finished(ctx context.Context, res jobResult) {
 	if seen, ok := res.event.(Looked); ok && seen.For == LookWatch {
 		r.next.watch = seen.Time.Add(watchPace(r.c.opts.Watch, seen.Took))
 	}
-	swap, isSwap := res.event.(SwapEnded)
-	if r.stopping && !isSwap {
+	if _, isSwap := res.event.(SwapEnded); r.stopping && !isSwap {
 		return
 	}
 	r.handle(ctx, res.event)
-	if n := len(r.s.Swap.History); isSwap && n > 0 && swap.End != EndBusy && r.c.opts.Observer != nil {
-		r.c.opts.Observer.AttemptEnded(r.s.Deployment, r.s.Swap.History[n-1])
-	}
 }
 
 // journalPrepared is called by a promotion; the loop answers.
-func (r *runner) journalPrepared(ctx context.Context, backend uint32) error {
+func (r *runner) journalPrepared(ctx context.Context, backend Backend) error {
 	ack := swapAck{backend: backend, ok: make(chan error, 1)}
 	select {
 	case r.swapSave <- ack:

@@ -64,6 +64,7 @@ type phases struct {
 
 func (p *phases) PhaseChanged(_ string, _, to Phase)     { p.list = append(p.list, to) }
 func (p *phases) AttemptEnded(_ string, a AttemptRecord) { p.attempts++ }
+func (p *phases) AttemptResolved(string, AttemptRecord)  {}
 func (p *phases) Stopped(_ string, _ *Stop)              {}
 
 func TestNoIntentIsActedOnBeforeItIsJournaled(t *testing.T) {

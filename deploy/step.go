@@ -85,6 +85,7 @@ func (m *machine) ticked(e Ticked) {
 		return
 	}
 	m.noticeOutage()
+	m.settle(e)
 	switch m.s.Phase {
 	case PhaseHydrating:
 		m.tickHydrating(e)
@@ -99,9 +100,9 @@ func (m *machine) ticked(e Ticked) {
 	case PhaseDraining:
 		m.tickDraining(e)
 	case PhaseCleaning:
-		m.tickCleaning(e)
+		m.tickCleaning()
 	case PhaseDropping:
-		m.tickDropping(e)
+		m.tickDropping()
 	}
 }
 

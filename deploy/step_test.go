@@ -165,7 +165,7 @@ func (m *scripted) event(words []string) Event {
 		return Looked{At: at, For: LookFor(words[1]), Epoch: m.s.Epoch, Refs: m.names(val("names")), Server: m.server(val("version")),
 			Evidence: &armstats.Evidence{Rollout: "r1"}, Err: m.err(words)}
 	case "prepared":
-		return SwapPrepared{at, 77}
+		return SwapPrepared{at, Backend{Number: 77}}
 	case "ended":
 		ev := SwapEnded{At: at, End: Ended(words[1]), Record: AttemptRecord{Held: has("held")}, Err: m.err(words)}
 		if ev.End == EndChanged {
