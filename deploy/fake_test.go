@@ -40,6 +40,8 @@ type world struct {
 	deps     []Dependent
 	lingers  int // looks for which a lost session is still there
 	foreign  map[string]int
+	// takes is part of names that somebody else always has.
+	takes string
 	// missing are rights that preflight misses until they are given; given are those
 	// that were. refuses is the text of a grant that the server does not allow.
 	missing []Grant
@@ -216,7 +218,11 @@ func (f fakeWarehouse) Server(context.Context) (info ServerInfo, err error) {
 func (f fakeWarehouse) Identify(_ context.Context, _ string, names []Ref) (out []Ref, err error) {
 	err = f.l.read("identify", func() {
 		for _, n := range names {
-			if id := f.l.w.names[n.Kind][n.Name]; id != "" {
+			id := f.l.w.names[n.Kind][n.Name]
+			if f.l.w.takes != "" && strings.Contains(n.Name, f.l.w.takes) {
+				id = "u99"
+			}
+			if id != "" {
 				out = append(out, Ref{Kind: n.Kind, Name: n.Name, ID: id})
 			}
 		}

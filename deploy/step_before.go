@@ -25,6 +25,9 @@ func (m *machine) began() {
 func (m *machine) handOpened(e HandOpened) {
 	m.s.Hand, m.s.Weight, m.s.Findings = true, e.Weight, e.Findings
 	m.record(e.Refs, e.Server)
+	// Not forced, these were refused before; forced, a person should know that this
+	// canary cannot be promoted.
+	m.s.Findings = append(slices.Clone(e.Findings), taken(m.s.Pairs, m.s.Rollout, e.Refs, e.Findings)...)
 	m.s.Marked = len(m.s.marks(PhaseRamping)) > 0
 	if e.Sample != nil {
 		m.s.Ready = ReadyState{Good: 1, Last: e.Sample}
@@ -67,7 +70,7 @@ func (m *machine) preflighted(e Preflighted) {
 	m.s.Findings = m.keepFindings(e.Findings)
 	m.record(e.Refs, e.Server)
 	m.missing()
-	m.taken(e.Refs)
+	m.s.Findings = append(m.s.Findings, taken(m.s.Pairs, m.s.Rollout, e.Refs, m.s.Findings)...)
 	if grants := m.toGive(); len(grants) > 0 {
 		m.give(grants)
 		return
@@ -133,19 +136,22 @@ func (m *machine) missing() {
 }
 
 // taken refuses names that the swap would need and somebody else has: the one where
-// the old version is retired, and the middle of a chain of renames.
-func (m *machine) taken(refs []Ref) {
-	for _, p := range m.s.Pairs {
-		for _, name := range []string{p.Retired, temporary(p, m.s.Rollout)} {
+// the old version is retired, and the middle of a chain of renames. What is refused
+// already is not said again.
+func taken(pairs []PairState, rollout string, refs []Ref, said []Finding) []Finding {
+	var found []Finding
+	for _, p := range pairs {
+		for _, name := range []string{p.Retired, temporary(p, rollout)} {
 			object := string(p.Kind) + " " + name
-			known := slices.ContainsFunc(m.s.Findings, func(f Finding) bool { return f.Object == object && f.Severity == Refuse })
+			known := slices.ContainsFunc(said, func(f Finding) bool { return f.Object == object && f.Severity == Refuse })
 			if name == p.Deploy || known || idOf(refs, p.Kind, name) == "" {
 				continue
 			}
-			m.s.Findings = append(m.s.Findings, Finding{Code: "P15", Severity: Refuse, Object: object,
+			found = append(found, Finding{Code: "P15", Severity: Refuse, Object: object,
 				Sentence: "the swap needs this name, and it is taken"})
 		}
 	}
+	return found
 }
 
 func refusals(findings []Finding) (n int, first Finding) {

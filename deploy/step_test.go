@@ -149,6 +149,14 @@ func (m *scripted) event(words []string) Event {
 		return Restarted{at}
 	case "preflighted":
 		ev := Preflighted{At: at, Refs: m.names("before"), Server: m.server(val("version")), Err: m.err(words)}
+		for kind := range strings.SplitSeq(val("taken"), ",") {
+			switch p := m.s.Pairs[0]; kind {
+			case "retired":
+				ev.Refs = append(ev.Refs, p.ref(p.Retired, "u8"))
+			case "temporary":
+				ev.Refs = append(ev.Refs, p.ref(temporary(p, m.s.Rollout), "u9"))
+			}
+		}
 		if code := val("refuse"); code != "" {
 			ev.Findings = append(ev.Findings, Finding{Code: code, Severity: Refuse, Object: "schema prod", Sentence: "a fault"})
 		}
