@@ -143,6 +143,7 @@ const (
 	EndChanged     Ended = "changed"      // the ids were not the recorded ones
 	EndFailed      Ended = "failed"       // any other error of the server
 	EndUnavailable Ended = "unavailable"  // the server could not be asked before COMMIT was sent
+	EndReadOnly    Ended = "read_only"    // the server takes no changes now
 	EndStopped     Ended = "stopped"      // by a verb or by shutdown, before COMMIT
 	EndUnknown     Ended = "unknown"      // COMMIT was sent and nothing proves its outcome
 	EndUnderWay    Ended = "under_way"    // the COMMIT may be sent, and no end is known yet

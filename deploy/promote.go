@@ -295,6 +295,8 @@ func classify(ctx context.Context, err error) Ended {
 	switch {
 	case errors.Is(err, ErrConflict):
 		return EndConflict
+	case errors.Is(err, ErrReadOnly):
+		return EndReadOnly
 	case ctx.Err() != nil:
 		return EndStopped
 	case errors.Is(err, ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

@@ -268,8 +268,15 @@ func (m *machine) serverSeen(now ServerInfo) {
 	case restarted || now.Version != was.Version:
 		m.upstreamChanged(fmt.Sprintf("upstream restart: %s, started %s", now.Version, now.Started.UTC().Format(time.RFC3339)))
 	case now.ReadOnly && !was.ReadOnly:
-		m.upstreamChanged("the server does not accept changes yet (read-only generation)")
+		m.readOnly()
 	}
+}
+
+// readOnly: the server refused a change because it takes none. The next reading says
+// when it does again.
+func (m *machine) readOnly() {
+	m.s.Server.ReadOnly = true
+	m.upstreamChanged("the server does not accept changes yet (read-only generation)")
 }
 
 // upstreamChanged discards what was counted since the server was last known to

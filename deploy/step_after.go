@@ -156,6 +156,8 @@ func (m *machine) dropped(e Dropped) {
 		m.retry(ActDrop, 5*time.Second)
 	case m.heard(e.Err):
 		m.retry(ActDrop, retryPause)
+	case errors.Is(e.Err, ErrReadOnly):
+		m.readOnly()
 	case e.Err != nil:
 		m.dropFailed(e)
 	default:

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -171,7 +172,7 @@ func (m *machine) marked(e Marked) {
 	if !m.s.Marked || !m.s.Running() {
 		return
 	}
-	unavailable := m.heard(e.Err)
+	unavailable := m.heard(e.Err) || errors.Is(e.Err, ErrReadOnly)
 	switch {
 	case m.s.Phase == PhasePreflight && unavailable:
 		m.retry(ActMark, retryPause)

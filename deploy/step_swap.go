@@ -171,6 +171,8 @@ func (m *machine) notDone(end Ended, err error, diff []Change) {
 		m.interference(diff)
 	case EndFailed:
 		m.block(CauseError, "the server refused the swap: "+text(err))
+	case EndReadOnly:
+		m.readOnly()
 	case EndUnavailable:
 		m.heard(errors.Join(ErrUnavailable, err))
 	case EndConflict:

@@ -226,6 +226,8 @@ func (m *scripted) err(words []string) error {
 		switch {
 		case w == "down":
 			return fmt.Errorf("connection refused: %w", ErrUnavailable)
+		case w == "readonly":
+			return fmt.Errorf("cannot write in read-only mode: %w", ErrReadOnly)
 		case w == "gone":
 			return fmt.Errorf("no schema prod: %w", ErrChanged)
 		case strings.HasPrefix(w, "err="):

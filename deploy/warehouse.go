@@ -175,6 +175,10 @@ var ErrConflict = errors.New("another session changed the catalog")
 // refused, cut, or silent. Nothing is known; nothing was changed by reading.
 var ErrUnavailable = errors.New("the server cannot be asked")
 
+// ErrReadOnly is wrapped when the server does not take changes now: a generation that
+// waits for its promotion, or a standby. Waiting helps.
+var ErrReadOnly = errors.New("the server does not accept changes yet")
+
 // ErrChanged is wrapped when the ids behind the names are not the expected ones.
 var ErrChanged = errors.New("the names do not stand for the recorded objects")
 

@@ -114,7 +114,9 @@ func TestStallMetrics(t *testing.T) {
 			if _, err := p.client.Start(within(t), "shop", admin.StartRequest{Who: "test"}); err != nil {
 				t.Fatal(err)
 			}
-			s := p.await("in the window", func(s admin.Status) bool { return s.Phase == deploy.PhaseWindow && s.Swap != nil && s.Swap.Record != nil })
+			s := p.await("in the window", func(s admin.Status) bool {
+				return s.Phase == deploy.PhaseWindow && s.Swap != nil && s.Swap.Record != nil
+			})
 			m := scrape(t, p)
 			total := 0
 			for outcome, n := range c.want {
