@@ -272,11 +272,13 @@ func (m *machine) serverSeen(now ServerInfo) {
 	}
 }
 
+const takesNoChanges = "the server does not accept changes yet (read-only generation)"
+
 // readOnly: the server refused a change because it takes none. The next reading says
 // when it does again.
 func (m *machine) readOnly() {
 	m.s.Server.ReadOnly = true
-	m.upstreamChanged("the server does not accept changes yet (read-only generation)")
+	m.upstreamChanged(takesNoChanges)
 }
 
 // upstreamChanged discards what was counted since the server was last known to

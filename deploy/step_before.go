@@ -60,8 +60,15 @@ func (m *machine) preflighted(e Preflighted) {
 	if m.s.Phase != PhasePreflight {
 		return
 	}
-	if m.heard(e.Err) || e.Err == nil && e.Server.ReadOnly {
+	if m.heard(e.Err) {
 		m.retry(ActPreflight, retryPause)
+		return
+	}
+	if errors.Is(e.Err, ErrReadOnly) || e.Err == nil && e.Server.ReadOnly {
+		m.retry(ActPreflight, retryPause)
+		if m.s.Server.ReadOnly = true; m.s.Stop == nil {
+			m.stopUpstream(takesNoChanges)
+		}
 		return
 	}
 	if e.Err != nil {
@@ -70,6 +77,7 @@ func (m *machine) preflighted(e Preflighted) {
 	}
 	m.s.Findings = m.keepFindings(e.Findings)
 	m.record(e.Refs, e.Server)
+	m.wellAgain()
 	m.missing()
 	m.s.Findings = append(m.s.Findings, taken(m.s.Pairs, m.s.Rollout, e.Refs, m.s.Findings)...)
 	if grants := m.toGive(); len(grants) > 0 {

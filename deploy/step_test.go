@@ -157,6 +157,7 @@ func (m *scripted) event(words []string) Event {
 				ev.Refs = append(ev.Refs, p.ref(temporary(p, m.s.Rollout), "u9"))
 			}
 		}
+		ev.Server.ReadOnly = has("waiting")
 		if code := val("refuse"); code != "" {
 			ev.Findings = append(ev.Findings, Finding{Code: code, Severity: Refuse, Object: "schema prod", Sentence: "a fault"})
 		}
