@@ -25,7 +25,9 @@ type world struct {
 	mu sync.Mutex
 
 	// The server.
+	spec     Spec                       // of the deployment
 	names    map[Kind]map[string]string // name -> id
+	news     map[string]bool            // ids of the new version
 	marks    map[string]Mark            // by id
 	server   ServerInfo
 	revision *atomic.Int64 // of the catalog, which deployments on one server share
@@ -74,6 +76,14 @@ type world struct {
 	// fullAfter names the act after which the disk is full.
 	fullAfter string
 
+	// Statements that were sent by a process that died before the answer. They reach the
+	// server after so many further calls, or never.
+	inFlight []func()
+	lands    int // 0: what was sent is lost
+
+	// did is what a scenario does once in all lives.
+	did map[string]bool
+
 	// What happened, in order.
 	events []string
 	life   *life
@@ -107,7 +117,7 @@ const (
 )
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, revision: new(atomic.Int64), backend: 77,
+	return &world{t: t, revision: new(atomic.Int64), backend: 77, spec: testSpec(), news: map[string]bool{newSchema: true, newCluster: true},
 		names: map[Kind]map[string]string{
 			KindSchema:  {"prod": oldSchema, "prod_deploy": newSchema},
 			KindCluster: {"prod": oldCluster, "prod_deploy": newCluster},
@@ -124,6 +134,9 @@ func (w *world) restart(crashAt int) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.routing, w.held, w.evidence = Routing{}, false, armstats.Evidence{}
+	if w.life != nil { // sessions end with the process that carries them
+		w.hanging, w.old = 0, nil
+	}
 	w.life = &life{w: w, crashAt: crashAt, died: make(chan struct{}), actions: map[ActionKind]int{}}
 	return w.life
 }
@@ -141,6 +154,42 @@ func (l *life) act(what string, effect func() error) error {
 		l.w.saveError = errors.New("no space left on device")
 	}
 	return l.point(what, err)
+}
+
+// sent is a statement on its way to the server: the process may die before it has
+// arrived, or after that and before its answer.
+func (l *life) sent(what string, effect func() error) error {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.dead {
+		return errDead
+	}
+	if err := l.point("sending "+what, nil); err != nil {
+		if l.w.lands > 0 {
+			l.w.inFlight = append(l.w.inFlight, func() { _ = effect() })
+		}
+		return err
+	}
+	err := effect()
+	l.w.events = append(l.w.events, what)
+	if what == l.w.fullAfter {
+		l.w.saveError = errors.New("no space left on device")
+	}
+	return l.point(what, err)
+}
+
+// land lets statements of a dead process arrive. Under mu.
+func (w *world) land() {
+	if len(w.inFlight) == 0 {
+		return
+	}
+	if w.lands--; w.lands > 0 {
+		return
+	}
+	for _, effect := range w.inFlight {
+		effect()
+	}
+	w.inFlight = nil
 }
 
 func (l *life) point(what string, err error) error {
@@ -182,6 +231,7 @@ func (w *world) errorf(format string, args ...any) { w.t.Helper(); w.t.Errorf(fo
 // while sessions wait at their gates; unless they wait for exactly its answer.
 func (l *life) read(what string, effect func()) error {
 	return l.act(what, func() error {
+		l.w.land()
 		if l.w.held && what != "backend gone" {
 			l.w.errorf("%s while sessions are held (point %d, crash at %d): %v", what, l.points, l.crashAt, l.w.events)
 		}
@@ -194,7 +244,7 @@ func (l *life) read(what string, effect func()) error {
 }
 
 func (l *life) ddl(what string, effect func() error) error {
-	return l.act(what, func() error {
+	return l.sent(what, func() error {
 		if l.w.down {
 			return fmt.Errorf("connection refused: %w", ErrUnavailable)
 		}
@@ -289,7 +339,9 @@ func (f fakeWarehouse) Grant(_ context.Context, _ string, grants []Grant) (n int
 			if g.Text == f.l.w.refuses {
 				return errors.New("permission denied")
 			}
-			f.l.w.given = append(f.l.w.given, g.Text)
+			if !slices.Contains(f.l.w.given, g.Text) {
+				f.l.w.given = append(f.l.w.given, g.Text)
+			}
 			return nil
 		})
 		if err != nil {
@@ -340,7 +392,7 @@ func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared
 func (f fakeWarehouse) BackendGone(context.Context, Backend) (gone bool, err error) {
 	err = f.l.read("backend gone", func() {
 		f.l.w.lingers--
-		gone = f.l.w.lingers < 0
+		gone = f.l.w.lingers < 0 && len(f.l.w.inFlight) == 0
 	})
 	return gone, err
 }
@@ -375,7 +427,7 @@ func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
 		default:
 			return ErrChanged
 		}
-		if new := ref.ID == newSchema || ref.ID == newCluster; new != w.dropsNew {
+		if w.news[ref.ID] != w.dropsNew {
 			w.errorf("dropped %s %s (%s), which is not the version to go", ref.Kind, ref.Name, ref.ID)
 		}
 		delete(w.names[ref.Kind], ref.Name)
@@ -407,14 +459,17 @@ func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
 		<-p.l.w.waitsForCommit
 	}
 	outcome, silent := Done, false
-	err := p.l.act("commit", func() error {
+	p.l.w.mu.Lock()
+	dead := p.l.dead
+	if !dead && !p.l.w.held {
+		p.l.w.errorf("COMMIT while the gates are open")
+	}
+	if !dead && p.l.w.routing.Canary != router.CanaryLive {
+		p.l.w.errorf("COMMIT while the canary means %s", p.l.w.routing.Canary)
+	}
+	p.l.w.mu.Unlock()
+	err := p.l.sent("commit", func() error {
 		w := p.l.w
-		if !w.held {
-			w.errorf("COMMIT while the gates are open")
-		}
-		if w.routing.Canary != router.CanaryLive {
-			w.errorf("COMMIT while the canary means %s", w.routing.Canary)
-		}
 		fault := commitFault{outcome: Done, applied: true}
 		if p.revision != w.revision.Load() {
 			fault = commitFault{outcome: NotDone, err: ErrConflict}
@@ -442,7 +497,7 @@ func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
 	return outcome, err
 }
 
-var alter = regexp.MustCompile(`^ALTER (SCHEMA|CLUSTER) (?:"[^"]+"\.)?"([^"]+)" (SWAP WITH|RENAME TO) "([^"]+)"$`)
+var alter = regexp.MustCompile(`^ALTER (SCHEMA|CLUSTER|VIEW) (?:"materialize"\.)?((?:"[^"]+"\.)?"[^"]+") (SWAP WITH|RENAME TO) "([^"]+)"$`)
 
 // moved applies the statements to a copy of the names, as the server would.
 func (w *world) moved(statements []string) (map[Kind]map[string]string, error) {
@@ -451,11 +506,16 @@ func (w *world) moved(statements []string) (map[Kind]map[string]string, error) {
 		out[k] = maps.Clone(names)
 	}
 	for _, text := range statements {
-		m := alter.FindStringSubmatch(text)
+		m := alter.FindStringSubmatch(strings.Replace(text, `"mart".`, "", 1))
 		if m == nil {
 			return nil, fmt.Errorf("the fake server cannot read %s", text)
 		}
-		names, a, b := out[Kind(strings.ToLower(m[1]))], m[2], m[4]
+		kind, a, b := Kind(strings.ToLower(m[1])), strings.ReplaceAll(m[2], `"`, ""), m[4]
+		if kind == "view" {
+			schema, _ := splitQualified(a)
+			kind, b = KindObject, schema+"."+b
+		}
+		names := out[kind]
 		switch {
 		case names[a] == "":
 			return nil, fmt.Errorf("unknown %s %s", m[1], a)

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -89,6 +90,8 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	case ActDrop:
 		c := r.cleaner()
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return c.drop(ctx, s, *a.Ref) })
+	default:
+		panic(fmt.Sprintf("deploy: nobody performs action %q", a.Kind))
 	}
 }
 

@@ -209,7 +209,7 @@ func (m *machine) recovered(e Looked) {
 	if !m.s.Recovering {
 		return
 	}
-	m.s.Recovering = false
+	m.recoveredNow()
 	m.serverSeen(e.Server)
 	if m.s.Stop != nil && m.s.Stop.Live {
 		m.s.Seq++
@@ -231,21 +231,26 @@ func (m *machine) recovered(e Looked) {
 	m.goOnAfterRestart()
 }
 
+// recoveredNow: the catalog was read. A process that has just begun counts nothing
+// until it is told for which rollout, and whatever happens next, the judge must not
+// be blind.
+func (m *machine) recoveredNow() {
+	if m.s.Recovering && (m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting) {
+		m.restoreEvidence()
+	}
+	m.s.Recovering = false
+}
+
 func (m *machine) goOnAfterRestart() {
 	m.s.Seq++
 	m.s.note(m.at, controller, "recovered", "the names stand as recorded")
 	switch m.s.Phase {
-	case PhaseRamping:
-		m.restoreEvidence()
 	case PhasePromoting, PhaseSwappingBack:
 		if m.s.Names == NamesBack {
 			m.do(Action{Kind: ActLook, For: LookConfirm})
 			return
 		}
 		m.s.Swap.Stage, m.s.Swap.Backoff = StagePatience, 0
-		if m.s.Phase == PhasePromoting {
-			m.restoreEvidence()
-		}
 		if m.s.Swap.Wish != "" {
 			m.applyWish()
 		}

@@ -264,7 +264,8 @@ func (m *machine) resolved(e Resolved) {
 		// The live name is gone: neither outcome leaves it like that.
 		p := m.s.Pairs[0]
 		m.heard(nil)
-		m.s.Recovering, m.s.Swap.Stage = false, StagePatience
+		m.recoveredNow()
+		m.s.Swap.Stage = StagePatience
 		m.interference([]Change{{Kind: p.Kind, Name: p.Live, Was: p.LiveID}})
 		return
 	}
@@ -276,8 +277,12 @@ func (m *machine) resolved(e Resolved) {
 	}
 	m.heard(nil)
 	m.s.Epoch++
+	after, before := m.outcome(e.Refs)
+	if len(after) > 0 {
+		m.recoveredNow()
+	}
 	m.s.Recovering = false
-	switch after, before := m.outcome(e.Refs); {
+	switch {
 	case len(after) == 0:
 		m.settleRecord(EndDone, e)
 		m.swapDone()
