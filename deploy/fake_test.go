@@ -107,6 +107,7 @@ type life struct {
 	dead    bool
 	actions map[ActionKind]int
 	at      string // the point of the crash
+	trail   []string
 }
 
 var errDead = fmt.Errorf("this process is dead: %w", ErrUnavailable)
@@ -194,6 +195,7 @@ func (w *world) land() {
 
 func (l *life) point(what string, err error) error {
 	l.points++
+	l.trail = append(l.trail, what)
 	if l.points == l.crashAt {
 		l.dead, l.at = true, what
 		l.w.routing, l.w.held = Routing{}, false
