@@ -76,7 +76,9 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 			return Marked{At{look.clock()}, err}
 		})
 	case ActUnmark:
+		marking := r.jobs[string(ActMark)]
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
+			marking.await(ctx) // else it would set again what is removed here
 			err := r.bounded(ctx, func(ctx context.Context) error { return look.w.Unmark(ctx, s.Database, a.Refs) })
 			return Unmarked{At{look.clock()}, err}
 		})
@@ -148,25 +150,32 @@ func (r *runner) start(ctx context.Context, kind string, f func(context.Context)
 	})
 }
 
+// await waits for the end of a job that may not be there.
+func (j *job) await(ctx context.Context) {
+	if j == nil {
+		return
+	}
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+	}
+}
+
 // quiet calls off the standing observers before an attempt and returns how to
 // wait for their end: a catalog read may cost more than the swap, and none may
 // run while sessions wait.
 func (r *runner) quiet() func(context.Context) {
-	var ends []chan struct{}
+	var ends []*job
 	for kind, j := range r.jobs {
 		if kind == "readiness" || kind == "census" || strings.HasPrefix(kind, "look:") {
 			j.dropped = true
 			j.cancel()
-			ends = append(ends, j.done)
+			ends = append(ends, j)
 		}
 	}
 	return func(ctx context.Context) {
-		for _, end := range ends {
-			select {
-			case <-end:
-			case <-ctx.Done():
-				return
-			}
+		for _, j := range ends {
+			j.await(ctx)
 		}
 	}
 }

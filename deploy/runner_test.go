@@ -379,3 +379,24 @@ func TestServerRestartInRamp(t *testing.T) {
 		}
 	})
 }
+
+// Marks that are still being set when the rollout ends are removed after that.
+func TestMarksAreRemovedAfterTheyWereSet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.waitsForMark = make(chan struct{})
+		p := boot(t, w, testPlan(), 0)
+		defer p.stop()
+		p.start()
+		time.Sleep(time.Second) // preflight has passed, the marks are on their way
+		p.do(VerbRollback)
+		synctest.Wait()
+		if n := count(w.happened(), "unmark"); n != 0 {
+			t.Error("marks were removed before they were set")
+		}
+		close(w.waitsForMark)
+		if s, _ := p.awaitOver(); s.Phase != PhaseRolledBack || len(w.marks) != 0 {
+			t.Errorf("%s; marks left behind: %v", s.Phase, w.marks)
+		}
+	})
+}
