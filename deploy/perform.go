@@ -3,7 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"strings"
 	"time"
 
@@ -27,7 +27,7 @@ func (r *runner) perform(ctx context.Context, a Action) {
 			return r.c.opts.Traffic.RestoreEvidence(ctx, r.s.Deployment, *a.Evidence)
 		})
 	case ActStopSwap:
-		r.stopSwap(ctx)
+		r.stopSwap()
 	case ActCancel:
 		canary := router.Canary
 		r.quick(ctx, a.Kind, func(ctx context.Context) error {
@@ -52,17 +52,10 @@ func (r *runner) perform(ctx context.Context, a Action) {
 	}
 }
 
-// stopSwap gives up the running attempt. One that still waits for the journal has
-// not begun and ends here.
-func (r *runner) stopSwap(ctx context.Context) {
+// stopSwap gives up the running attempt.
+func (r *runner) stopSwap() {
 	if j := r.jobs[string(ActSwap)]; j != nil {
 		j.cancel()
-		return
-	}
-	waiting := len(r.held)
-	r.held = slices.DeleteFunc(r.held, func(a Action) bool { return a.Kind == ActSwap })
-	if len(r.held) < waiting {
-		r.handle(ctx, SwapEnded{At: At{r.c.opts.Clock()}, End: EndStopped})
 	}
 }
 
@@ -83,7 +76,9 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 			return Marked{At{look.clock()}, err}
 		})
 	case ActUnmark:
+		marking := r.jobs[string(ActMark)]
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
+			marking.await(ctx) // else it would set again what is removed here
 			err := r.bounded(ctx, func(ctx context.Context) error { return look.w.Unmark(ctx, s.Database, a.Refs) })
 			return Unmarked{At{look.clock()}, err}
 		})
@@ -97,28 +92,9 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	case ActDrop:
 		c := r.cleaner()
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return c.drop(ctx, s, *a.Ref) })
+	default:
+		panic(fmt.Sprintf("deploy: nobody performs action %q", a.Kind))
 	}
-}
-
-// resolve starts to find out what became of a COMMIT. The first time after a
-// restart nobody knows yet whether it has landed, and the gates close before this
-// returns: see Controller.Loaded.
-func (r *runner) resolve(ctx context.Context, s State, backend uint32) {
-	look, kind, bound := r.looker(), string(ActResolve), r.plan.Promote.MaxStall
-	var hold Hold
-	if s.Recovering && !r.heldOnce && !r.stopping && r.jobs[kind] == nil {
-		r.heldOnce = true
-		var err error
-		if hold, err = look.t.Hold(ctx, s.Deployment, 2*bound); err != nil {
-			r.log.Warn("sessions are not held while the outcome of the COMMIT is unknown", "err", err)
-		}
-	}
-	r.start(ctx, kind, func(ctx context.Context) Event {
-		if hold != nil {
-			return resolveHeld(ctx, look.w, look.clock, s, backend, hold, bound)
-		}
-		return resolve(ctx, look.w, look.clock, s, backend)
-	})
 }
 
 func (r *runner) looker() looker {
@@ -148,7 +124,7 @@ func (r *runner) quick(ctx context.Context, what ActionKind, f func(context.Cont
 func (r *runner) route(ctx context.Context, want Routing) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quickTimeout)
 	defer cancel()
-	r.reroute = nil
+	r.reroute, r.published = nil, want
 	if _, err := r.c.opts.Traffic.Route(ctx, r.s.Deployment, want); err != nil {
 		r.reroute = &want
 		r.log.Warn("routing could not be published; trying again", "err", err)
@@ -174,25 +150,32 @@ func (r *runner) start(ctx context.Context, kind string, f func(context.Context)
 	})
 }
 
+// await waits for the end of a job that may not be there.
+func (j *job) await(ctx context.Context) {
+	if j == nil {
+		return
+	}
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+	}
+}
+
 // quiet calls off the standing observers before an attempt and returns how to
 // wait for their end: a catalog read may cost more than the swap, and none may
 // run while sessions wait.
 func (r *runner) quiet() func(context.Context) {
-	var ends []chan struct{}
+	var ends []*job
 	for kind, j := range r.jobs {
 		if kind == "readiness" || kind == "census" || strings.HasPrefix(kind, "look:") {
 			j.dropped = true
 			j.cancel()
-			ends = append(ends, j.done)
+			ends = append(ends, j)
 		}
 	}
 	return func(ctx context.Context) {
-		for _, end := range ends {
-			select {
-			case <-end:
-			case <-ctx.Done():
-				return
-			}
+		for _, j := range ends {
+			j.await(ctx)
 		}
 	}
 }
@@ -207,18 +190,14 @@ func (r *runner) finished(ctx context.Context, res jobResult) {
 	if seen, ok := res.event.(Looked); ok && seen.For == LookWatch {
 		r.next.watch = seen.Time.Add(watchPace(r.c.opts.Watch, seen.Took))
 	}
-	swap, isSwap := res.event.(SwapEnded)
-	if r.stopping && !isSwap {
+	if _, isSwap := res.event.(SwapEnded); r.stopping && !isSwap {
 		return
 	}
 	r.handle(ctx, res.event)
-	if n := len(r.s.Swap.History); isSwap && n > 0 && swap.End != EndBusy && r.c.opts.Observer != nil {
-		r.c.opts.Observer.AttemptEnded(r.s.Deployment, r.s.Swap.History[n-1])
-	}
 }
 
 // journalPrepared is called by a promotion; the loop answers.
-func (r *runner) journalPrepared(ctx context.Context, backend uint32) error {
+func (r *runner) journalPrepared(ctx context.Context, backend Backend) error {
 	ack := swapAck{backend: backend, ok: make(chan error, 1)}
 	select {
 	case r.swapSave <- ack:

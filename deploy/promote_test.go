@@ -319,7 +319,7 @@ func TestRestartHoldsWhileALostCommitMayLand(t *testing.T) {
 	for name, c := range map[string]struct {
 		lingers int
 		held    time.Duration
-	}{"until the session has ended": {3, 3 * heldPoll}, "at the longest until the bound": {1000, 5 * time.Second}} {
+	}{"until the session has ended": {3, heldPoll + heldPoll*3/2 + heldPoll*9/4}, "at the longest until the bound": {1000, 5 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)

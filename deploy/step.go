@@ -85,6 +85,7 @@ func (m *machine) ticked(e Ticked) {
 		return
 	}
 	m.noticeOutage()
+	m.settle(e)
 	switch m.s.Phase {
 	case PhaseHydrating:
 		m.tickHydrating(e)
@@ -99,9 +100,9 @@ func (m *machine) ticked(e Ticked) {
 	case PhaseDraining:
 		m.tickDraining(e)
 	case PhaseCleaning:
-		m.tickCleaning(e)
+		m.tickCleaning()
 	case PhaseDropping:
-		m.tickDropping(e)
+		m.tickDropping()
 	}
 }
 
@@ -267,8 +268,17 @@ func (m *machine) serverSeen(now ServerInfo) {
 	case restarted || now.Version != was.Version:
 		m.upstreamChanged(fmt.Sprintf("upstream restart: %s, started %s", now.Version, now.Started.UTC().Format(time.RFC3339)))
 	case now.ReadOnly && !was.ReadOnly:
-		m.upstreamChanged("the server does not accept changes yet (read-only generation)")
+		m.readOnly()
 	}
+}
+
+const takesNoChanges = "the server does not accept changes yet (read-only generation)"
+
+// readOnly: the server refused a change because it takes none. The next reading says
+// when it does again.
+func (m *machine) readOnly() {
+	m.s.Server.ReadOnly = true
+	m.upstreamChanged(takesNoChanges)
 }
 
 // upstreamChanged discards what was counted since the server was last known to

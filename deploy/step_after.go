@@ -13,22 +13,26 @@ func (m *machine) tickWindow(e Ticked) {
 	if !m.s.healthy() || !m.s.Swap.Confirmed {
 		return
 	}
-	m.settle(e)
 	if m.s.After.Observed += e.Elapsed; m.s.After.Observed >= m.p.Window.For {
 		m.enter(PhaseDraining, controller, "the rollback window of "+m.p.Window.For.String()+" is over")
 	}
 }
 
-// settle counts down the time after a restart in which nothing may be dropped.
+// settle counts down the time after a restart in which nothing may be dropped,
+// whatever the phase: healthy time, and none in which it is open how the names stand.
 func (m *machine) settle(e Ticked) {
-	m.s.After.Settle = max(0, m.s.After.Settle-e.Elapsed)
+	switch st := m.s.Stop; {
+	case !m.s.Down.IsZero(), st != nil && st.Cause != CauseInUse:
+	case m.s.Swap.Stage.active(), m.s.Names == NamesAfter && !m.s.Swap.Confirmed:
+	default:
+		m.s.After.Settle = max(0, m.s.After.Settle-e.Elapsed)
+	}
 }
 
 func (m *machine) tickDraining(e Ticked) {
 	if !m.s.Down.IsZero() || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
 		return
 	}
-	m.settle(e)
 	m.s.After.Drained += e.Elapsed
 }
 
@@ -109,11 +113,10 @@ func (m *machine) standInUse(ours int, others []Dependent) {
 		Next:   "mzcanary sessions --why; it goes on by itself when they have left"})
 }
 
-func (m *machine) tickCleaning(e Ticked) {
+func (m *machine) tickCleaning() {
 	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.Down.IsZero() || m.s.After.Dropping {
 		return
 	}
-	m.settle(e)
 	if m.s.After.Settle > 0 || m.s.Pending != "" || m.byHandOnly() {
 		return
 	}
@@ -153,6 +156,8 @@ func (m *machine) dropped(e Dropped) {
 		m.retry(ActDrop, 5*time.Second)
 	case m.heard(e.Err):
 		m.retry(ActDrop, retryPause)
+	case errors.Is(e.Err, ErrReadOnly):
+		m.readOnly()
 	case e.Err != nil:
 		m.dropFailed(e)
 	default:

@@ -17,11 +17,10 @@ func (m *machine) endBack(p Phase, exit int, sentence string) {
 }
 
 // tickDropping drops part by part while everything stands as recorded.
-func (m *machine) tickDropping(e Ticked) {
+func (m *machine) tickDropping() {
 	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.Down.IsZero() || m.s.After.Dropping {
 		return
 	}
-	m.settle(e)
 	if m.s.After.Settle > 0 || m.s.Pending != "" {
 		return
 	}

@@ -82,6 +82,8 @@ type Stall struct {
 	P50      time.Duration `json:"p50"`
 	P99      time.Duration `json:"p99"`
 	Max      time.Duration `json:"max"`
+	// Waits are those of the sessions one by one, for histograms; not journaled.
+	Waits []time.Duration `json:"-"`
 }
 
 // Hold is a lease on closed gates. It releases by itself when the lease runs
