@@ -43,9 +43,9 @@ type SessionInfo struct {
 	Place       Place         `json:"place"`
 	Why         string        `json:"why"` // why it is not at a boundary or not moved, in words
 	Statement   string        `json:"statement,omitempty"`
-	Age         time.Duration `json:"age"`   // of the current exchange or transaction
-	Moved       bool          `json:"moved"` // have equals want
-	OldVersion  bool          `json:"old"`   // its running exchange or transaction began before the last swap, on the version that is old now
+	Age         time.Duration `json:"age"`      // of the current exchange or transaction
+	Moved       bool          `json:"moved"`    // have equals want
+	OldVersion  bool          `json:"old"`      // its running exchange or transaction began before the last swap, on the version that is old now
 	Prepared    bool          `json:"prepared"` // it may have named prepared statements
 	Connected   time.Duration `json:"connected"`
 }

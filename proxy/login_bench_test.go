@@ -132,7 +132,7 @@ func newKnockStand(t testing.TB, k *knock) (server, front string) {
 const loginAllocations = 130
 
 // TestLoginAllocations keeps logins cheap: storms of them are ordinary.
-func TestLoginAllocations(t *testing.T) {
+func TestLoginAllocatesLittle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("skipped: pools drop buffers on purpose under the race detector")
 	}
