@@ -131,7 +131,7 @@ func newKnockStand(t testing.TB, k *knock) (server, front string) {
 // one without: two sockets, the session and its registration.
 const loginAllocations = 130
 
-// TestLoginAllocations keeps logins cheap: storms of them are ordinary.
+// TestLoginAllocatesLittle keeps logins cheap: storms of them are ordinary.
 func TestLoginAllocatesLittle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("skipped: pools drop buffers on purpose under the race detector")
