@@ -20,6 +20,8 @@ func (p *program) check() *cobra.Command {
 		Long: `Reads the configuration, connects as the control role and prints every finding with its remedy, all of them at once.
 Nothing is changed. Exit code 3 when a finding would refuse a rollout, or would keep clients out.
 
+A serve that answers at admin.address is asked who goes past it (P19); the list is then the one that rollout start looks at.
+
 Findings C01 and C02 are about the way between clients and server, as the control role meets it: authentication that cannot
 work through a proxy, and a server that does not take what the configuration adds to a login.
 
@@ -96,6 +98,9 @@ func (p *program) printChecked(c *app.Checked) error {
 			fmt.Fprintf(p.out, "  %s given before this was read\n", count(len(d.Fixed), "missing right"))
 		}
 		p.printFindings(p.out, d.Findings)
+		if !d.Sessions {
+			fmt.Fprintln(p.out, "  not looked at: sessions that go past the proxy (P19); only a running serve can tell, and none answered at admin.address")
+		}
 	}
 	return nil
 }
