@@ -15,7 +15,11 @@ COPY --from=build --chown=65532:65532 /state /var/lib/mzcanary
 USER 65532:65532
 # The journal of a rollout lives here; mount a volume, or a restart forgets it.
 VOLUME /var/lib/mzcanary
-ENV MZCANARY_STATE_DIR=/var/lib/mzcanary
+# The defaults listen on loopback, which nobody outside of the container reaches. The
+# API (admin.address) stays there: it has no tokens yet; use docker exec.
+ENV MZCANARY_STATE_DIR=/var/lib/mzcanary \
+    MZCANARY_LISTEN_ADDRESS=:6865 \
+    MZCANARY_OBSERVE_ADDRESS=:6867
 EXPOSE 6865 6867
 ENTRYPOINT ["/mzcanary"]
 CMD ["serve", "--config", "/etc/mzcanary/deploy.yaml"]

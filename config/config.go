@@ -88,7 +88,7 @@ type Limits struct {
 	Startup time.Duration `mapstructure:"startup"`
 }
 
-// Admin is the address of API and page, loopback only.
+// Admin is the address of the API, loopback only.
 type Admin struct {
 	Address string `mapstructure:"address"`
 }

@@ -136,3 +136,28 @@ func TestDocumentationHasEveryPreset(t *testing.T) {
 		}
 	}
 }
+
+// TestImageListensForOthers: the image's environment is a configuration that the
+// program takes, and one that is reachable from outside of the container.
+func TestImageListensForOthers(t *testing.T) {
+	data, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := regexp.MustCompile(`MZCANARY_[A-Z_]+=\S+`).FindAllString(string(data), -1)
+	cfg, _, err := Load(LoadOptions{File: "../deploy.yaml", FileRequired: true, Environ: environ})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if loopback(cfg.Listen.Address) || loopback(cfg.Observe.Address) || !loopback(cfg.Admin.Address) {
+		t.Errorf("listens on %s, observed on %s, API on %s", cfg.Listen.Address, cfg.Observe.Address, cfg.Admin.Address)
+	}
+	for _, port := range []string{cfg.Listen.Address, cfg.Observe.Address} {
+		if !regexp.MustCompile(`(?m)^EXPOSE .*\b` + strings.TrimPrefix(port, ":") + `\b`).Match(data) {
+			t.Errorf("port %s is not exposed", port)
+		}
+	}
+	if !strings.Contains(string(data), "VOLUME "+cfg.State.Dir+"\n") {
+		t.Errorf("state.dir %s is no volume", cfg.State.Dir)
+	}
+}

@@ -61,7 +61,7 @@ func Load(opts LoadOptions) (*Config, *Report, error) {
 		case err == nil:
 			report.File = opts.File
 		case opts.FileRequired || !errors.Is(err, fs.ErrNotExist):
-			c.addAt(origin{where: opts.File}, "", "", "cannot be read: "+causeOf(err), "name the configuration with --config, or write one with `mzcanary init`")
+			c.addAt(origin{where: opts.File}, "", "", "cannot be read: "+causeOf(err), "name the configuration with --config, or copy deploy.yaml, the annotated reference, and keep what you need")
 		}
 	}
 	cfg, err := load(c, opts, data, report)

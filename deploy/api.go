@@ -85,7 +85,7 @@ type DryRun struct {
 	Notes      []string `json:"notes,omitempty"`
 }
 
-// API is what the commands, the HTTP API and the page may ask; Controller is it.
+// API is what the commands and the HTTP API may ask; Controller is it.
 // Errors that mean "no" are *Refusal.
 type API interface {
 	Deployments() []string

@@ -68,8 +68,10 @@ func OpenDir(dir string) (*DirStore, error) {
 // Close gives the directory free.
 func (d *DirStore) Close() error { return d.lock.Close() }
 
-func (d *DirStore) file(deployment string) string {
-	return filepath.Join(d.dir, fileName(deployment)+".json")
+func (d *DirStore) file(deployment string) string { return journalFile(d.dir, deployment) }
+
+func journalFile(dir, deployment string) string {
+	return filepath.Join(dir, fileName(deployment)+".json")
 }
 
 // fileName makes any name one path element that is not hidden and not special.
@@ -77,9 +79,22 @@ func fileName(name string) string {
 	return strings.ReplaceAll(url.PathEscape(name), ".", "%2E")
 }
 
-// Load reads a journal and distrusts it until its checksum agrees.
+// Load implements Store.
 func (d *DirStore) Load(_ context.Context, deployment string) (*Journal, error) {
-	name := d.file(deployment)
+	j, err := ReadJournal(d.dir, deployment)
+	if j == nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.revisions[deployment] = j.Revision
+	d.mu.Unlock()
+	return j, nil
+}
+
+// ReadJournal reads a journal of a directory that somebody else may own, and
+// distrusts it until its checksum agrees. It is nil when there is none.
+func ReadJournal(dir, deployment string) (*Journal, error) {
+	name := journalFile(dir, deployment)
 	raw, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -105,9 +120,6 @@ func (d *DirStore) Load(_ context.Context, deployment string) (*Journal, error) 
 	if j.State.Deployment != deployment {
 		return nil, damaged(name, fmt.Sprintf("it belongs to deployment %q", j.State.Deployment), nil)
 	}
-	d.mu.Lock()
-	d.revisions[deployment] = j.Revision
-	d.mu.Unlock()
 	return &j, nil
 }
 

@@ -57,3 +57,33 @@ type blindToSessions struct{ Warehouse }
 func (blindToSessions) Foreign(context.Context, []uint32) (map[string]int, error) {
 	return nil, errors.New("permission denied for mz_sessions")
 }
+
+type sessionsOnly struct {
+	Traffic
+	list []SessionInfo
+	err  error
+}
+
+func (s sessionsOnly) Sessions(context.Context, string) ([]SessionInfo, error) { return s.list, s.err }
+
+// Where shapes differ and that is accepted, the finding says how many live sessions
+// stay where they are.
+func TestAcceptedShapeChangeCountsWhoStays(t *testing.T) {
+	two := []SessionInfo{{Prepared: true}, {}, {Prepared: true}}
+	for name, c := range map[string]struct {
+		traffic sessionsOnly
+		want    string
+	}{
+		"two":     {sessionsOnly{list: two}, "2 live sessions have named statements and stay"},
+		"one":     {sessionsOnly{list: two[:1]}, "1 live session has named statements and stays"},
+		"nobody":  {sessionsOnly{list: two[1:2]}, "No live session"},
+		"unknown": {sessionsOnly{err: errors.New("no")}, "How many live sessions"},
+	} {
+		found := []Finding{{Code: "P08", Severity: Warn, Sentence: "x"}, {Code: "P09", Severity: Warn, Accept: AcceptShapeChange, Sentence: "It differs."},
+			{Code: "P09", Severity: Refuse, Accept: AcceptShapeChange, Sentence: "It differs."}}
+		looker{t: c.traffic}.countPrepared(t.Context(), shopName, found)
+		if !strings.HasPrefix(found[1].Sentence, "It differs. Accepted: "+c.want) || found[0].Sentence != "x" || found[2].Sentence != "It differs." {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}

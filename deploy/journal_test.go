@@ -155,6 +155,9 @@ func TestAnUnusableJournalIsNotActedOn(t *testing.T) {
 		if s.Phase != PhaseBlocked || !strings.Contains(s.Sentence, "shop.json") || s.Canary != "closed" {
 			t.Errorf("status %s: %s", s.Phase, s.Sentence)
 		}
+		if s.StableIs != "stable (prod)" || s.CanaryIs != "canary (prod_deploy)" {
+			t.Errorf("the versions are called %q and %q", s.StableIs, s.CanaryIs)
+		}
 		if ok, why := p.c.Ready(shopName); ok || !strings.Contains(why, "shop.json") {
 			t.Errorf("ready %t: %s", ok, why)
 		}

@@ -2,7 +2,8 @@ package deploy
 
 import "fmt"
 
-// The exit codes of the commands. One table, used by the API, the CLI and CI.
+// The exit codes of the commands, for the API, the command line and CI. What
+// they mean is in ExitMeanings, whose words the help and docs/guide.md use.
 const (
 	ExitDone        = 0
 	ExitUsage       = 1
@@ -15,6 +16,22 @@ const (
 	ExitRace        = 8
 	ExitInterrupted = 130
 )
+
+// ExitMeanings says each code in words.
+func ExitMeanings() map[int]string {
+	return map[int]string{
+		ExitDone:        "done",
+		ExitUsage:       "usage or configuration",
+		ExitConnect:     "cannot connect",
+		ExitRefused:     "preflight refused",
+		ExitNotReady:    "not ready in time",
+		ExitRegress:     "the judge said regress",
+		ExitRolledBack:  "rolled back",
+		ExitHuman:       "needs a human",
+		ExitRace:        "lost a race with another deployment",
+		ExitInterrupted: "interrupted",
+	}
+}
 
 // Refusal is the answer to something that was asked and not done: no state was
 // changed. Exit is the code a command ends with, Sentence says why, Next is the

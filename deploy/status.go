@@ -6,7 +6,7 @@ import (
 	"mzcanary/router"
 )
 
-// Status is one deployment as commands, API and page show it. Durations are
+// Status is one deployment as commands and API show it. Durations are
 // nanoseconds in JSON.
 type Status struct {
 	Deployment string `json:"deployment"`
@@ -28,12 +28,15 @@ type Status struct {
 	Started time.Time `json:"started,omitzero"`
 	Entered time.Time `json:"entered,omitzero"`
 
-	// Weight is the published one. Sessions and Exchanges say what share the canary
-	// really has, in [0,1]; negative when there is nobody to count.
+	// Weight is the published one. SessionShare and ExchangeShare say what share the
+	// canary really has, in [0,1], negative when there is nobody to count. Like the
+	// weight they are of sessions that follow it: those counted under Fixed, which are
+	// part of Sessions and Wanted, are left out of both.
 	Weight         router.Weight `json:"weight"`
 	Canary         string        `json:"canary"` // closed, deploy, live
 	Sessions       [2]int        `json:"sessions"`
 	Wanted         [2]int        `json:"wanted"`
+	Fixed          [2]int        `json:"fixed"`
 	Unmanaged      int           `json:"unmanaged"`
 	SessionShare   float64       `json:"session_share"`
 	ExchangeShare  float64       `json:"exchange_share"`
@@ -135,7 +138,7 @@ func (r *runner) status() Status {
 		Phase: s.Shown(), Info: s.Phase.Info(),
 		Who: s.Who, Reason: s.Reason, Started: s.Started, Entered: s.Entered,
 		Weight: routing.Weight, Canary: routing.Canary.String(),
-		Sessions: v.survey.Sessions, Wanted: v.survey.Wanted, Unmanaged: v.survey.Unmanaged,
+		Sessions: v.survey.Sessions, Wanted: v.survey.Wanted, Fixed: v.survey.Fixed, Unmanaged: v.survey.Unmanaged,
 		Pairs: s.Pairs, Judgement: s.Judgement, Findings: s.Findings,
 		Stop: s.Stop, Asked: s.Ramp.Asked, Streaming: v.survey.Streaming, Stragglers: v.survey.Stragglers,
 		Server: s.Server, Down: s.Down, JournalProblem: v.problem,
@@ -149,7 +152,7 @@ func (r *runner) status() Status {
 		out.Recovering = "the catalog was not read yet after the start; sessions are on live names"
 	}
 	out.shares(v)
-	out.words(s)
+	out.words(s, v.spec)
 	out.progress(s, v.plan)
 	out.lacks(s, v)
 	out.Sentence = sentenceOf(s, v.plan)
@@ -173,8 +176,9 @@ func (o *Status) lacks(s *State, v *view) {
 // shares compares what is wanted with what is: by sessions and by exchanges.
 func (o *Status) shares(v *view) {
 	o.SessionShare, o.ExchangeShare = -1, -1
-	if n := v.survey.Sessions[0] + v.survey.Sessions[1]; n > 0 {
-		o.SessionShare = float64(v.survey.Sessions[router.Canary]) / float64(n)
+	stableNow, canaryNow := o.Following()
+	if n := stableNow + canaryNow; n > 0 {
+		o.SessionShare = float64(canaryNow) / float64(n)
 	}
 	if v.state.Rollout == "" || v.evidence.Rollout != v.state.Rollout {
 		return
@@ -189,12 +193,22 @@ func (o *Status) shares(v *view) {
 	}
 }
 
+// Following counts the sessions that follow the weight, by the arm they have.
+func (o *Status) Following() (stable, canary int) {
+	return o.Sessions[router.Stable] - o.Fixed[router.Stable], o.Sessions[router.Canary] - o.Fixed[router.Canary]
+}
+
 // words names both versions as they stand: stable and canary mislead after the swap.
-func (o *Status) words(s *State) {
-	if len(s.Pairs) == 0 {
+// Without a rollout, or one that is known, the configuration names them.
+func (o *Status) words(s *State, spec Spec) {
+	pairs := s.Pairs
+	if len(pairs) == 0 {
+		pairs = plainPairs(spec, false, "")
+	}
+	if len(pairs) == 0 {
 		return
 	}
-	p := s.Pairs[0]
+	p := pairs[0]
 	switch s.Names {
 	case NamesAfter:
 		o.StableIs, o.CanaryIs = "new ("+p.Live+")", "old ("+p.Retired+")"

@@ -43,9 +43,10 @@ type SessionInfo struct {
 	Place       Place         `json:"place"`
 	Why         string        `json:"why"` // why it is not at a boundary or not moved, in words
 	Statement   string        `json:"statement,omitempty"`
-	Age         time.Duration `json:"age"`   // of the current exchange or transaction
-	Moved       bool          `json:"moved"` // have equals want
-	OldVersion  bool          `json:"old"`   // its running exchange or transaction began before the last swap, on the version that is old now
+	Age         time.Duration `json:"age"`      // of the current exchange or transaction
+	Moved       bool          `json:"moved"`    // have equals want
+	OldVersion  bool          `json:"old"`      // its running exchange or transaction began before the last swap, on the version that is old now
+	Prepared    bool          `json:"prepared"` // it may have named prepared statements
 	Connected   time.Duration `json:"connected"`
 }
 
@@ -54,7 +55,9 @@ type Survey struct {
 	Epoch    uint64
 	Sessions [2]int // managed, by the arm they have
 	// Wanted counts sessions by the arm they should be on.
-	Wanted     [2]int
+	Wanted [2]int
+	// Fixed counts, of Sessions, those that do not follow the weight.
+	Fixed      [2]int
 	Unmanaged  int
 	Stragglers []SessionInfo // not at a boundary and not streaming
 	Streaming  []SessionInfo

@@ -89,6 +89,8 @@ type Finding struct {
 	// Grant is set where one right is all that is missing: then it is the remedy, and
 	// the program can give it.
 	Grant *Grant `json:"grant,omitempty"`
+	// Rollout is whose mark or remains were found, for P14 and P15.
+	Rollout string `json:"rollout,omitempty"`
 }
 
 // ReadyOptions are the thresholds of one readiness sample.

@@ -210,14 +210,14 @@ func TestPgbouncerInFront(t *testing.T) {
 	}
 }
 
-// pgbouncer starts one in front of addr, or skips the test. Its role has
+// pgbouncer starts one in front of addr, or says that it is missing. Its role has
 // search_path=prod as its own, because it passes no start-up option on.
 func pgbouncer(t *testing.T, addr string) string {
 	t.Helper()
 	path, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		if path = "/usr/sbin/pgbouncer"; !executable(path) {
-			t.Skip("skipped: pgbouncer is not installed")
+			pgtest.Missing(t, "pgbouncer is not installed; install it to run this test")
 		}
 	}
 	host, port, _ := net.SplitHostPort(addr)
@@ -252,7 +252,7 @@ ignore_startup_parameters = extra_float_digits
 	if os.Geteuid() == 0 {
 		u, err := user.Lookup("postgres")
 		if err != nil {
-			t.Skipf("skipped: pgbouncer does not run as root: %v", err)
+			pgtest.Missing(t, "pgbouncer does not run as root: %v", err)
 		}
 		uid, _ := strconv.Atoi(u.Uid)
 		gid, _ := strconv.Atoi(u.Gid)

@@ -75,6 +75,7 @@ func (p *Proxy) Collector() prometheus.Collector {
 	return &collector{
 		p:        p,
 		sessions: d("sessions", "Sessions by deployment, arm they have, and state.", "deployment", "arm", "state"),
+		fixed:    d("sessions_fixed", "Sessions that do not follow the weight (pins, own deploy names, a client's option), by the arm they have.", "deployment", "arm"),
 		unmoved:  d("sessions_unmoved", "Managed sessions whose settings are not those they should have.", "deployment"),
 		conns:    d("connections", "Open client connections, those still starting included."),
 		starts:   d("startup_failures_total", "Connections that did not become sessions, by kind.", "kind"),
@@ -90,13 +91,13 @@ func (p *Proxy) Collector() prometheus.Collector {
 }
 
 type collector struct {
-	p                                                                                          *Proxy
-	sessions, unmoved, conns, starts, ends, holds, expired, moves, cancels, sets, named, stall *prometheus.Desc
+	p                                                                                                 *Proxy
+	sessions, fixed, unmoved, conns, starts, ends, holds, expired, moves, cancels, sets, named, stall *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.sessions, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.sets, c.named, c.stall} {
+	for _, d := range []*prometheus.Desc{c.sessions, c.fixed, c.unmoved, c.conns, c.starts, c.ends, c.holds, c.expired, c.moves, c.cancels, c.sets, c.named, c.stall} {
 		ch <- d
 	}
 	ch <- untrackedDesc()
@@ -160,6 +161,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 func (c *collector) collectSessions(ch chan<- prometheus.Metric) {
 	type row struct {
 		states  [2][len(sessionStates)]int
+		fixed   [2]int
 		unmoved int
 	}
 	rows := map[string]*row{"": {}} // "" is unmanaged
@@ -172,6 +174,9 @@ func (c *collector) collectSessions(ch chan<- prometheus.Metric) {
 			continue
 		}
 		r.states[i.Arm][stateOf(i.Place)]++
+		if i.Fixed != "" {
+			r.fixed[i.Arm]++
+		}
 		if i.Deployment != "" && !i.Moved {
 			r.unmoved++
 		}
@@ -186,6 +191,9 @@ func (c *collector) collectSessions(ch chan<- prometheus.Metric) {
 			}
 			for i, state := range sessionStates {
 				gauge(c.sessions, r.states[arm][i], name, arm.String(), state)
+			}
+			if name != "" {
+				gauge(c.fixed, r.fixed[arm], name, arm.String())
 			}
 		}
 		if name != "" {

@@ -21,7 +21,7 @@ type SessionInfo struct {
 
 	Arm    router.Arm      `json:"arm"`             // the arm its settings mean now
 	Wanted router.Arm      `json:"wanted"`          // the arm it should be on
-	Fixed  string          `json:"fixed,omitempty"` // what fixes its arm other than the weight
+	Fixed  string          `json:"fixed,omitempty"` // what keeps it out of the weight; empty: it follows the weight
 	Have   router.Settings `json:"have"`
 	// ClientSet is what became of the client's last own SET, RESET or DISCARD that
 	// changed cluster or search_path: mapped, reset, released, returned; ClientSets
@@ -60,6 +60,9 @@ type Survey struct {
 	Epoch    uint64
 	Sessions [2]int // managed, by the arm they have
 	Wanted   [2]int // managed, by the arm they should be on
+	// Fixed counts, of Sessions, those that do not follow the weight: pins, own deploy
+	// names, the client's option and the like.
+	Fixed [2]int
 	// Unmanaged sessions of the whole proxy, those still logging in left out.
 	Unmanaged  int
 	Starting   int           // connections that have not finished their login, of the whole proxy
@@ -131,6 +134,9 @@ func (p *Proxy) Survey(deployment string) Survey {
 		}
 		v.Sessions[i.Arm]++
 		v.Wanted[i.Wanted]++
+		if i.Fixed != "" {
+			v.Fixed[i.Arm]++
+		}
 		switch i.Place {
 		case PlaceBoundary:
 		case PlaceStreaming:
@@ -170,9 +176,7 @@ func (s *session) info() SessionInfo {
 		if readable && s.have.Certain() == HaveKnown && have.Equal(s.want) {
 			i.Moved, i.Arm = true, s.arm
 		}
-		if s.decision.Fixed != router.NotFixed {
-			i.Fixed = s.decision.Fixed.String()
-		}
+		i.Fixed = s.outsideWeight()
 	}
 	running := s.began != 0 || s.txnBegan != 0
 	if running {
@@ -191,6 +195,21 @@ func (s *session) info() SessionInfo {
 	}
 	i.Why = s.why(state, i)
 	return i
+}
+
+// outsideWeight says what keeps a managed session out of the weight, "" when it
+// follows it.
+func (s *session) outsideWeight() string {
+	switch {
+	case s.decision.Fixed != router.NotFixed:
+		return s.decision.Fixed.String()
+	case s.decision.Key == "":
+		return "no key"
+	}
+	if d := s.p.table.Load().Find(s.fleet.name); d != nil && s.isOff(d.Salt) {
+		return "qualified names"
+	}
+	return ""
 }
 
 func (s *session) place(state State) Place {

@@ -47,7 +47,7 @@ func TestCheck(t *testing.T) {
 		}
 		file, _, _ := writeConfig(t, nobody)
 		s := &site{t: t, config: file}
-		s.want(exitConnect, []string{nobody, "next: check upstream.address"}, "check")
+		s.want(exitConnect, []string{nobody, "what to do: check upstream.address"}, "check")
 		if r := decode[admin.Refusal](t, s.want(exitConnect, nil, "check", "--output", "json")); r.Exit != exitConnect || r.Sentence == "" || r.Next == "" {
 			t.Errorf("as JSON: %+v", r)
 		}
@@ -224,7 +224,7 @@ func TestDryRun(t *testing.T) {
 func quickPlan(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "plan.yaml")
-	if err := os.WriteFile(file, []byte("steps: [{weight: 50%, bake: 50ms}, {promote: {}}]\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("steps: [{weight: 50%, bake: 1s}, {promote: {}}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

@@ -57,7 +57,9 @@ func (p *program) demo() *cobra.Command {
 		Short: "A whole rollout on the built-in simulated Materialize, with a crowd of clients",
 		Long: `Starts a simulated Materialize, the proxy, the controller and a crowd of clients that connect through the proxy, and
 lets a rollout go from 0 % to the swap and the cleanup. The clients keep the account: every answer carries the version that
-gave it. One client error or one version that no session should have seen makes the exit code non-zero.
+gave it. One client error or one version that no session should have seen makes the exit code non-zero; so does a session
+that changes sides while no weight does, a share of sessions that the weight cannot give, a weight that never has everybody
+in place, a kind of client that never had an answer, and a fault of --break that was not shown.
 
   --break=errors          the new view fails for some queries: automatic rollback
   --break=hydration       the new cluster loses hydration in the ramp: the weight is taken back until it is well again

@@ -28,11 +28,23 @@ type watched struct {
 	weight   int       // basis points seen then
 	since    time.Time // when this weight was first seen
 	settled  bool      // and every session was seen on its arm
+	swapped  bool      // the names were swapped: no weight from here on
 	done     map[string]bool
 	rollout  string
 	recovery time.Time
 	asking   time.Time // when a person was first asked
 	waited   time.Time // the last stop for want of evidence that was resumed
+	seen     seen
+}
+
+// seen is what the account wants to know of the rollout besides its end.
+type seen struct {
+	raised    []int // the weights that were reached, in basis points
+	settled   int   // how many weights were seen with everybody in place
+	unsettled []int // weights that stood long enough and never were
+	takenBack int   // times the weight was lowered in the ramp
+	before    int   // of them, those before hydration was lost
+	kills     int
 }
 
 const deploymentName = "demo"
@@ -76,12 +88,29 @@ func (d *director) play(ctx context.Context) (admin.Status, error) {
 			return s, err
 		}
 		if over(s) {
-			return s, d.wait(ctx, d.o.scaled(time.Second))
+			return d.linger(ctx, s)
 		}
 		if err := d.wait(ctx, look); err != nil {
 			return s, err
 		}
 	}
+}
+
+// linger looks on for a while after the end, in which everybody must come to rest.
+func (d *director) linger(ctx context.Context, last admin.Status) (admin.Status, error) {
+	for until := time.Now().Add(d.o.scaled(time.Second)); time.Now().Before(until) || !d.state.settled && time.Since(d.state.since) < settleWithin+look; {
+		if err := d.wait(ctx, look); err != nil {
+			return last, err
+		}
+		asked := time.Now()
+		s, err := d.st.client.Status(ctx, deploymentName)
+		if err != nil {
+			return last, fmt.Errorf("look at the rollout after its end: %w", err)
+		}
+		d.noteTimeline(asked, time.Now(), s)
+	}
+	d.leaveWeight(time.Now())
+	return last, nil
 }
 
 func over(s admin.Status) bool {
@@ -100,7 +129,8 @@ func (d *director) wait(ctx context.Context, t time.Duration) error {
 // noteTimeline notes a new weight at the moment of the look before it was seen,
 // for then it was not there yet, and calls it settled only when the status has
 // shown everybody on the right arm a while after the change: what the status
-// says of the sessions may be one tick old.
+// says of the sessions may be one tick old. A weight that stands and is never settled
+// is a fault that no client can see, for it leaves either version possible.
 func (d *director) noteTimeline(asked, answered time.Time, s admin.Status) {
 	w := &d.state
 	weight := int(s.Weight)
@@ -109,16 +139,50 @@ func (d *director) noteTimeline(asked, answered time.Time, s admin.Status) {
 	}
 	swapped := s.Info.Phase == "window" || s.Info.Phase == "draining" || s.Info.Phase == "cleaning" || s.Info.Phase == "done"
 	switch {
+	case swapped && !w.swapped:
+		d.leaveWeight(answered)
+		w.swapped, w.settled = true, true
 	case swapped || s.Canary == "live":
 		// The commit itself is noted by the server, to the moment.
 	case weight != w.weight:
+		d.leaveWeight(answered)
 		d.st.timeline.Weight(w.asked, weight)
+		switch {
+		case weight > w.weight:
+			w.seen.raised = append(w.seen.raised, weight)
+		case s.Phase == "ramping":
+			w.seen.takenBack++
+		}
 		w.weight, w.since, w.settled = weight, answered, false
-	case !w.settled && answered.Sub(w.since) > 4*demoTick && s.Sessions == s.Wanted:
+	case !w.settled && answered.Sub(w.since) > 4*demoTick && inPlace(s):
 		d.st.timeline.Settled(answered, weight)
 		w.settled = true
+		w.seen.settled++
 	}
 	w.asked = asked
+}
+
+// settleWithin is how long a weight may stand until everybody was seen in place once.
+const settleWithin = 3 * time.Second
+
+// leaveWeight ends the time of a weight.
+func (d *director) leaveWeight(now time.Time) {
+	if w := &d.state; !w.settled && now.Sub(w.since) > settleWithin {
+		w.seen.unsettled = append(w.seen.unsettled, w.weight)
+	}
+}
+
+// inPlace tells whether every session is on its arm, or reads a stream to its end
+// before it can be moved there.
+func inPlace(s admin.Status) bool {
+	streams := 0
+	for _, i := range s.Streaming {
+		if !i.Moved {
+			streams++
+		}
+	}
+	away := s.Sessions[1] - s.Wanted[1]
+	return max(away, -away) <= streams
 }
 
 // approve is the demo's operator. It lets the first step go on once the clients that insist on the canary
@@ -167,7 +231,7 @@ func (d *director) disturb(ctx context.Context, s admin.Status) error {
 	case "swap-conflict":
 		if s.Phase == "ramping" && d.once("break") {
 			d.show.say("the first two swaps will lose against another session's DDL (40001)")
-			d.st.sim.Faults().FailDDLCommits(2)
+			d.st.sim.Faults().FailDDLCommits(brokenSwaps)
 		}
 	case "crash":
 		if s.Phase == "ramping" && d.once("slow commit") {
@@ -182,16 +246,23 @@ func (d *director) disturb(ctx context.Context, s admin.Status) error {
 	return nil
 }
 
+// brokenSwaps is how many swaps --break=swap-conflict makes lose.
+const brokenSwaps = 2
+
 // demoFault is the message of the injected fault, by which the account knows it.
 const demoFault = "Evaluation error: division by zero (made by the demo)"
 
 func (d *director) disturbHydration(s admin.Status, atWeight bool) error {
 	if atWeight && s.Weight == 2500 && d.once("break") {
 		d.show.say("cluster prod_deploy loses its hydration")
+		d.state.seen.before = d.state.seen.takenBack
 		d.state.recovery = time.Now().Add(d.o.scaled(4 * time.Second))
 		return d.st.sim.Faults().LoseHydration("prod_deploy", false)
 	}
-	if r := d.state.recovery; !r.IsZero() && time.Now().After(r) && d.once("recover") {
+	// It comes back when it was seen to be missed, at the latest when the rollout must
+	// have looked many times.
+	missed := d.state.seen.takenBack > d.state.seen.before || time.Now().After(d.state.recovery.Add(d.o.scaled(12*time.Second)))
+	if r := d.state.recovery; !r.IsZero() && time.Now().After(r) && missed && d.once("recover") {
 		d.show.say("cluster prod_deploy is hydrated again")
 		return d.st.sim.Faults().RestoreHydration("prod_deploy")
 	}
@@ -216,6 +287,7 @@ func (d *director) crash(ctx context.Context) error {
 	if err := child.kill(); err != nil {
 		return err
 	}
+	d.state.seen.kills++
 	d.st.sim.Faults().ClearDelays()
 	if err := d.wait(ctx, d.o.scaled(time.Second)); err != nil {
 		return err

@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"mzcanary/internal/admin"
@@ -75,8 +78,8 @@ func (d *display) status(s admin.Status, live crowd.Live) {
 	if s.Swap != nil && s.Swap.Record != nil {
 		stall = ms(s.Swap.Record.Stall.Max)
 	}
-	line := fmt.Sprintf("%s  %-10s wanted %4s actual %6s | %s: %3d sessions %6d exchanges %d bad | %s: %3d sessions %6d exchanges %d bad | stall %s | clients %d, %d answers, %d errors",
-		d.clock(), s.Phase, s.Weight, share(s.SessionShare),
+	line := fmt.Sprintf("%s  %-10s wanted %4s actual %6s (%d outside the weight) | %s: %3d sessions %6d exchanges %d bad | %s: %3d sessions %6d exchanges %d bad | stall %s | clients %d, %d answers, %d errors",
+		d.clock(), s.Phase, s.Weight, share(s.SessionShare), s.Fixed[0]+s.Fixed[1],
 		s.StableIs, s.Sessions[0], s.ArmExchanges[0], s.ArmBad[0],
 		s.CanaryIs, s.Sessions[1], s.ArmExchanges[1], s.ArmBad[1],
 		stall, live.Connected, live.Exchanges, live.Errors)
@@ -100,10 +103,29 @@ account kept by the clients: %s
   outcome            %s (expected %s) after %.1f s
   exchanges          %d in %d sessions: %d by the old version, %d by the new one
   client errors      %d (and %d made by the demo on purpose, %d connections lost by the kill)
-  wrong versions     %d (%d mixed, %d went back)
+  wrong versions     %d (%d mixed, %d went back, %d changed sides for no reason)
   sessions moved     %d times between the versions; %d holds, longest stall %.1f ms
+  shown              weight taken back %d times, %d conflicts, %d kills, %d automatic rollbacks
 `, word, a.Outcome, a.Expected, a.DurationS, a.Exchanges, a.Sessions, a.SeenOld, a.SeenNew,
-		a.ClientErrors, a.Injected, a.LostByKill, a.WrongVersions, a.Mixed, a.Backwards, a.SessionsMoved, a.Holds, a.LongestStallMS)
+		a.ClientErrors, a.Injected, a.LostByKill, a.WrongVersions, a.Mixed, a.Backwards, a.Hopped, a.SessionsMoved, a.Holds, a.LongestStallMS,
+		a.WeightsTakenBack, a.Conflicts, a.Kills, a.AutomaticRollbacks)
+	for _, s := range a.Shares {
+		if err == nil {
+			_, err = fmt.Fprintf(d.out, "  at %3g %%           %d of %d sessions read the new version\n", float64(s.Weight)/100, s.Canary, s.Sessions)
+		}
+	}
+	var modes []string
+	for _, mode := range slices.Sorted(maps.Keys(a.Modes)) {
+		modes = append(modes, fmt.Sprintf("%s %d", mode, a.Modes[mode].Answers))
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(d.out, "  answers by mode    %s\n", strings.Join(modes, ", "))
+	}
+	for _, why := range a.Red {
+		if err == nil {
+			_, err = fmt.Fprintf(d.out, "  RED: %s\n", why)
+		}
+	}
 	for _, e := range a.Examples {
 		if err == nil {
 			_, err = fmt.Fprintf(d.out, "  - %s\n", e)

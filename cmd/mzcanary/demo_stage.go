@@ -128,6 +128,9 @@ func (st *stage) close() error {
 	return errors.Join(append(st.errs, err)...)
 }
 
+// demoWeights are the weights of the plan below that somebody follows, in basis points.
+var demoWeights = []int{500, 2500, 10_000}
+
 // demoConfig is a deploy.yaml like any other, only in a hurry.
 var demoConfig = template.Must(template.New("deploy.yaml").Parse(`
 listen:   {address: "{{.Addrs.Proxy}}"}

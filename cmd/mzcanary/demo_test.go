@@ -53,7 +53,13 @@ func playDemo(t *testing.T, args ...string) (int, demoAccount) {
 func green(t *testing.T, code int, a demoAccount) {
 	t.Helper()
 	if code != exitDone || !a.Green || a.ClientErrors != 0 || a.WrongVersions != 0 {
-		t.Errorf("exit %d, green %t, %d client errors, %d wrong versions: %v", code, a.Green, a.ClientErrors, a.WrongVersions, a.Examples)
+		t.Errorf("exit %d, green %t, %d client errors, %d wrong versions: %v %v", code, a.Green, a.ClientErrors, a.WrongVersions, a.Red, a.Examples)
+	}
+	if !a.FaultShown || len(a.Red) != 0 || len(a.Unsettled) != 0 {
+		t.Errorf("fault shown %t, red %v, unsettled %v", a.FaultShown, a.Red, a.Unsettled)
+	}
+	if len(a.Modes) != 11 || len(a.Silent()) != 0 || len(a.Shares) == 0 {
+		t.Errorf("%d modes, silent %v, shares %v", len(a.Modes), a.Silent(), a.Shares)
 	}
 	if a.SeenOld == 0 || a.SeenNew == 0 || a.SessionsMoved == 0 {
 		t.Errorf("nothing happened: old %d, new %d, moved %d", a.SeenOld, a.SeenNew, a.SessionsMoved)
@@ -71,32 +77,32 @@ func TestDemo(t *testing.T) {
 func TestDemoBreakErrors(t *testing.T) {
 	code, a := playDemo(t, "--break=errors")
 	green(t, code, a)
-	if a.Outcome != "rolled_back" || a.Injected == 0 || a.Holds != 0 {
-		t.Errorf("outcome %s, %d injected errors, %d holds; want a rollback without any hold", a.Outcome, a.Injected, a.Holds)
+	if a.Outcome != "rolled_back" || a.Injected == 0 || a.Holds != 0 || a.AutomaticRollbacks != 1 {
+		t.Errorf("outcome %s, %d injected errors, %d holds, %d automatic rollbacks; want one without any hold", a.Outcome, a.Injected, a.Holds, a.AutomaticRollbacks)
 	}
 }
 
 func TestDemoBreakHydration(t *testing.T) {
 	code, a := playDemo(t, "--break=hydration")
 	green(t, code, a)
-	if a.Outcome != "done" {
-		t.Errorf("outcome %s; the weight comes back when hydration does", a.Outcome)
+	if a.Outcome != "done" || a.WeightsTakenBack == 0 {
+		t.Errorf("outcome %s, weight taken back %d times; it comes back when hydration does", a.Outcome, a.WeightsTakenBack)
 	}
 }
 
 func TestDemoBreakSwapConflict(t *testing.T) {
 	code, a := playDemo(t, "--break=swap-conflict")
 	green(t, code, a)
-	if a.Outcome != "done" || a.Holds < 3 {
-		t.Errorf("outcome %s after %d holds; two conflicts and the swap make three", a.Outcome, a.Holds)
+	if a.Outcome != "done" || a.Holds < 3 || a.Conflicts != 2 {
+		t.Errorf("outcome %s after %d holds and %d conflicts; two conflicts and the swap make three", a.Outcome, a.Holds, a.Conflicts)
 	}
 }
 
 func TestDemoBreakCrash(t *testing.T) {
 	code, a := playDemo(t, "--break=crash")
 	green(t, code, a)
-	if a.Outcome != "done" || a.LostByKill == 0 {
-		t.Errorf("outcome %s, %d connections lost by the kill", a.Outcome, a.LostByKill)
+	if a.Outcome != "done" || a.LostByKill == 0 || a.Kills != 1 {
+		t.Errorf("outcome %s, %d kills, %d connections lost by them", a.Outcome, a.Kills, a.LostByKill)
 	}
 }
 
@@ -111,7 +117,7 @@ func TestAccountTurnsRedWithoutHold(t *testing.T) {
 
 func TestAccountTurnsRedWithoutRetarget(t *testing.T) {
 	code, a := playDemo(t, "--unsafe=no-retarget")
-	if code != exitHuman || a.Green || a.WrongVersions == 0 {
-		t.Errorf("exit %d, green %t, %d wrong versions", code, a.Green, a.WrongVersions)
+	if code != exitHuman || a.Green || a.WrongVersions == 0 || len(a.Unsettled) == 0 {
+		t.Errorf("exit %d, green %t, %d wrong versions, unsettled %v", code, a.Green, a.WrongVersions, a.Unsettled)
 	}
 }

@@ -46,7 +46,7 @@ func TestStartFix(t *testing.T) {
 	s.want(exitDone, []string{missingRight}, "rollout", "start", "--fix")
 	s.asking()
 	s.want(exitDone, []string{"right given by this rollout: " + missingRight}, "rollout", "status")
-	s.want(exitRefused, []string{"P14"}, "check", "--fix")
+	s.want(exitDone, []string{"P14 info", "rollout status"}, "check", "--fix")
 	if err := s.sim.Exec(t.Context(), "REVOKE USAGE ON SCHEMA prod_deploy FROM reader"); err != nil {
 		t.Fatal(err)
 	}
@@ -54,4 +54,31 @@ func TestStartFix(t *testing.T) {
 	s.want(exitDone, nil, "rollout", "rollback")
 	s.await("over", func() bool { now := s.status(); return now.Phase == "rolled_back" && !now.Marked })
 	s.want(exitRefused, []string{"P11", missingRight}, "check")
+}
+
+// TestCheckBesideItsOwnRollout: marks that this deployment's rollout made are no
+// reason to take over, whether the journal or the running serve says whose they are;
+// those of anybody else are.
+func TestCheckBesideItsOwnRollout(t *testing.T) {
+	s := newSite(t, sim.Options{}, twoVersions, "--set", "deployments.0.window.for=1h")
+	s.want(exitDone, nil, "rollout", "start")
+	s.asking()
+	elsewhere := "state.dir=" + t.TempDir() // without the journal
+	nobody, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unreachable := "admin.address=" + nobody
+	for _, from := range [][]string{{"--set", unreachable}, {"--set", elsewhere}} {
+		out := s.want(exitDone, []string{"P14 info", "`mzcanary rollout status`"}, append([]string{"check"}, from...)...)
+		if strings.Contains(out, "take-over") {
+			t.Errorf("%v: %s", from, out)
+		}
+	}
+	s.want(exitRefused, []string{"P14 refuse", "take over"}, "check", "--set", elsewhere, "--set", unreachable)
+	s.want(exitDone, nil, "rollout", "promote", "--force", "--reason", "test")
+	s.await("in the window", func() bool { return s.status().Phase == "window" })
+	if out := s.want(exitRefused, []string{"P15 info", "keeps a version there"}, "check"); strings.Contains(out, "DROP") || strings.Contains(out, "take-over") {
+		t.Errorf("%s", out)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,18 +16,18 @@ import (
 	"mzcanary/internal/admin"
 )
 
-// The exit codes, one table for commands, docs and tests.
+// The exit codes; docs/guide.md has the table.
 const (
-	exitDone        = 0
-	exitUsage       = 1
-	exitConnect     = 2
-	exitRefused     = 3
-	exitNotReady    = 4
-	exitRegress     = 5
-	exitRolledBack  = 6
-	exitHuman       = 7
-	exitRace        = 8
-	exitInterrupted = 130
+	exitDone        = admin.ExitDone
+	exitUsage       = admin.ExitUsage
+	exitConnect     = admin.ExitConnect
+	exitRefused     = admin.ExitRefused
+	exitNotReady    = admin.ExitNotReady
+	exitRegress     = admin.ExitRegress
+	exitRolledBack  = admin.ExitRolledBack
+	exitHuman       = admin.ExitHuman
+	exitRace        = admin.ExitRace
+	exitInterrupted = admin.ExitInterrupted
 )
 
 const exitHelp = `Exit codes: 0 done · 1 usage or configuration · 2 cannot connect · 3 preflight refused · 4 not ready in time ·
@@ -57,7 +58,28 @@ func run(ctx context.Context, args []string, in io.Reader, out, err io.Writer) i
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(err)
-	return p.code(ctx, root.ExecuteContext(ctx))
+	failed := root.ExecuteContext(ctx)
+	if wantsJSON(args) {
+		p.output = "json" // also when the arguments could not be read to their end
+	}
+	return p.code(ctx, failed)
+}
+
+// wantsJSON looks for --output json without understanding the rest; the last one
+// counts, as it does for the flags.
+func wantsJSON(args []string) bool {
+	last := ""
+	for i, a := range args {
+		if a == "--" {
+			break
+		}
+		if value, is := strings.CutPrefix(a, "--output="); is {
+			last = value
+		} else if a == "--output" && i+1 < len(args) {
+			last = args[i+1]
+		}
+	}
+	return last == "json"
 }
 
 // code prints an error once and turns it into an exit code.
@@ -70,14 +92,34 @@ func (p *program) code(ctx context.Context, err error) int {
 	case errors.As(err, &ended):
 		return ended.code
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(p.err, "mzcanary: interrupted")
-		return exitInterrupted
+		return p.printError(exitInterrupted, errors.New("interrupted"))
 	case errors.As(err, &refusal):
 		p.printRefusal(refusal)
 		return refusal.Exit
 	}
-	fmt.Fprintln(p.err, "mzcanary: "+err.Error())
-	return exitUsage
+	return p.printError(exitUsage, err)
+}
+
+// failure is an error that is no refusal, as --output json prints it.
+type failure struct {
+	Exit  int    `json:"exit"`
+	Error string `json:"error"`
+	// Faults are those of the configuration, one by one.
+	Faults []config.Fault `json:"faults,omitempty"`
+}
+
+func (p *program) printError(code int, err error) int {
+	if p.output != "json" {
+		fmt.Fprintln(p.err, "mzcanary: "+err.Error())
+		return code
+	}
+	f := failure{Exit: code, Error: err.Error()}
+	var faults *config.Faults
+	if errors.As(err, &faults) {
+		f.Faults = faults.All
+	}
+	p.json(f)
+	return code
 }
 
 func (p *program) printRefusal(r *admin.Refusal) {
@@ -88,7 +130,7 @@ func (p *program) printRefusal(r *admin.Refusal) {
 	fmt.Fprintln(p.err, "mzcanary: "+r.Sentence)
 	p.printFindings(p.err, r.Findings)
 	if r.Next != "" {
-		fmt.Fprintln(p.err, "next: "+r.Next)
+		fmt.Fprintln(p.err, next(r.Next))
 	}
 }
 

@@ -46,7 +46,17 @@ func turningPoint(s admin.Status) string {
 func (p *program) printShares(s admin.Status) {
 	fmt.Fprintf(p.out, "%s: wanted %s on the canary, sessions %s, exchanges %s; %s has %s, %s has %s, %d unmanaged\n",
 		s.Deployment, s.Weight, share(s.SessionShare), share(s.ExchangeShare),
-		s.StableIs, count(s.Sessions[0], "session"), s.CanaryIs, count(s.Sessions[1], "session"), s.Unmanaged)
+		s.StableIs, sessionsOn(s, 0), s.CanaryIs, sessionsOn(s, 1), s.Unmanaged)
+}
+
+// sessionsOn counts an arm's sessions, and those of them that the weight does not put
+// there and the shares do not count.
+func sessionsOn(s admin.Status, arm int) string {
+	text := count(s.Sessions[arm], "session")
+	if n := s.Fixed[arm]; n > 0 {
+		text += fmt.Sprintf(" (%d outside the weight)", n)
+	}
+	return text
 }
 
 // share prints a measured share; a negative one means there was nobody to count.
@@ -72,7 +82,7 @@ func (p *program) printStatus(s admin.Status) error {
 		fmt.Fprintf(p.out, "  %-7s %12d %12d %8d\n", arm, s.ArmExchanges[i], s.ArmUnits[i], s.ArmBad[i])
 	}
 	if s.Ready != nil {
-		fmt.Fprintf(p.out, "  readiness: %d/%d hydrated, %d of %d good samples: %s\n", s.Ready.Hydrated, s.Ready.Total, s.Ready.Good, s.Ready.Of, s.Ready.Why)
+		fmt.Fprintf(p.out, "  readiness: %s\n", readiness(s.Ready))
 	}
 	if s.Judgement != nil && (s.Phase == "ramping" || s.Under == "ramping") {
 		fmt.Fprintf(p.out, "  judge: %s. %s\n", s.Judgement.Verdict, s.Judgement.Sentence)
@@ -84,7 +94,7 @@ func (p *program) printStatus(s admin.Status) error {
 	}
 	p.printInTheWay(s)
 	if s.Stop != nil {
-		fmt.Fprintf(p.out, "  %s since %s, waits for %s: %s\n  next: %s\n", s.Stop.Kind, s.Stop.Since.Local().Format(time.TimeOnly), s.Stop.Owner, s.Stop.Reason, s.Stop.Next)
+		fmt.Fprintf(p.out, "  %s since %s, waits for %s: %s\n  %s\n", s.Stop.Kind, s.Stop.Since.Local().Format(time.TimeOnly), s.Stop.Owner, s.Stop.Reason, next(s.Stop.Next))
 		for _, c := range s.Stop.Diff {
 			fmt.Fprintf(p.out, "    %s %s: was %s, is %s\n", c.Kind, c.Name, orNothing(c.Was), orNothing(c.Is))
 		}
@@ -95,6 +105,28 @@ func (p *program) printStatus(s admin.Status) error {
 		}
 	}
 	return nil
+}
+
+// readiness is the last sample in words, and how many there were in a row.
+func readiness(r *admin.ReadyStatus) string {
+	line := fmt.Sprintf("%d/%d hydrated, %s in a row", r.Hydrated, r.Total, count(r.Good, "good sample"))
+	if r.Good <= r.Of {
+		line += fmt.Sprintf(" of %d needed", r.Of)
+	} else {
+		line += fmt.Sprintf(", %d were needed", r.Of)
+	}
+	if r.Why != "" {
+		line += ": " + r.Why
+	}
+	return line
+}
+
+// next introduces what to do: a command that can be run as it stands, or words.
+func next(what string) string {
+	if strings.HasPrefix(what, "mzcanary ") {
+		return "next: " + what
+	}
+	return "what to do: " + what
 }
 
 // printInTheWay names sessions only where somebody waits for them: everybody who

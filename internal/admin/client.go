@@ -124,7 +124,7 @@ func call[T any](ctx context.Context, c *Client, method, path string, body []byt
 			return out, ctx.Err()
 		}
 		return out, &deploy.Refusal{Exit: deploy.ExitConnect, Sentence: fmt.Sprintf("no mzcanary answers at %s: %v", c.base, errors.Unwrap(err)),
-			Next: "is `mzcanary serve` running there? --admin names its address"}
+			Next: "start `mzcanary serve` there, or name its address with --admin"}
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)

@@ -10,6 +10,9 @@ import (
 // client and nothing behind it.
 type (
 	Status       = deploy.Status
+	ReadyStatus  = deploy.ReadyStatus
+	SwapStatus   = deploy.SwapStatus
+	BackState    = deploy.BackState
 	Finding      = deploy.Finding
 	Grant        = deploy.Grant
 	Refusal      = deploy.Refusal
@@ -26,6 +29,23 @@ type (
 	Straggler    = deploy.SessionInfo
 	Weight       = router.Weight
 )
+
+// The exit codes of the commands.
+const (
+	ExitDone        = deploy.ExitDone
+	ExitUsage       = deploy.ExitUsage
+	ExitConnect     = deploy.ExitConnect
+	ExitRefused     = deploy.ExitRefused
+	ExitNotReady    = deploy.ExitNotReady
+	ExitRegress     = deploy.ExitRegress
+	ExitRolledBack  = deploy.ExitRolledBack
+	ExitHuman       = deploy.ExitHuman
+	ExitRace        = deploy.ExitRace
+	ExitInterrupted = deploy.ExitInterrupted
+)
+
+// ExitMeanings says each exit code in words.
+func ExitMeanings() map[int]string { return deploy.ExitMeanings() }
 
 // ParseWeight reads a weight such as "20%".
 func ParseWeight(s string) (Weight, error) { return router.ParseWeight(s) }

@@ -4,8 +4,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,7 +15,7 @@ import (
 // import of ours. A package that is not named here may not exist.
 var arrows = map[string][]string{
 	"cmd/mzcanary":       {"internal/app", "internal/admin", "internal/sim", "internal/sim/crowd", "config"},
-	"internal/app":       {"*"},
+	"internal/app":       {"config", "deploy", "internal/admin", "internal/armstats", "internal/mz", "internal/wire", "proxy", "router"},
 	"internal/admin":     {"deploy", "proxy", "router"},
 	"internal/mz":        {"deploy"},
 	"deploy":             {"router", "internal/armstats"},
@@ -30,13 +28,31 @@ var arrows = map[string][]string{
 	"router":             {},
 	"config":             {},
 	"internal/pgtest":    {}, // starts a private PostgreSQL for tests
-	"bench":              {"internal/pgtest"},
+	"test/checker":       {"config", "deploy", "internal/admin", "internal/app", "internal/sim", "router"},
 }
 
-// TestArrows holds the import arrows. Test files may reach for the simulator and
-// the private PostgreSQL besides: they are the servers tests run against.
+// testArrows are the servers that tests of a package run against besides. The
+// simulator's own tests have none: it must agree with the recordings, never with our
+// reading of the protocol in internal/wire.
+var testArrows = map[string][]string{
+	"internal/app":       {"internal/pgtest", "internal/sim"},
+	"internal/mz":        {"internal/armstats", "internal/pgtest", "internal/sim"}, // armstats: a deploy.Traffic without sessions
+	"internal/sim/crowd": {"internal/sim"},
+	"proxy":              {"internal/pgtest", "internal/sim"},
+	"test/checker":       {"internal/pgtest"},
+}
+
+// trees are folders whose packages stand outside of the picture: they measure or
+// drive the program, and nothing of ours imports them. They need not hold Go.
+var trees = map[string][]string{
+	"bench":       {"config", "internal/app", "internal/armstats", "internal/pgtest", "internal/sim", "internal/wire", "proxy", "router"},
+	"test/compat": {"internal/pgtest"}, // drives the built program through drivers
+}
+
+// TestArrows holds the import arrows, and that each of them is there.
 func TestArrows(t *testing.T) {
 	root := filepath.Join("..", "..")
+	used := map[string]bool{} // "package" and "package target"
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -48,66 +64,78 @@ func TestArrows(t *testing.T) {
 			return nil
 		}
 		if strings.HasSuffix(file, ".go") {
-			checkArrows(t, root, file)
+			checkArrows(t, root, file, used)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	for pkg := range arrows {
+		if !used[pkg] {
+			t.Errorf("package %s is not there any more: remove its arrows", pkg)
+		}
+		for _, target := range slices.Concat(arrows[pkg], testArrows[pkg]) {
+			if !used[pkg+" "+target] {
+				t.Errorf("%s does not import %s any more: remove the arrow", pkg, target)
+			}
+		}
+	}
 }
 
-func checkArrows(t *testing.T, root, file string) {
+func checkArrows(t *testing.T, root, file string, used map[string]bool) {
 	t.Helper()
 	rel, err := filepath.Rel(root, file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pkg := filepath.ToSlash(filepath.Dir(rel))
-	if strings.HasPrefix(pkg, "test/") {
-		return // suites that drive the built program from outside
-	}
-	allowed, known := arrows[pkg]
+	allowed, known := arrowsOf(pkg)
 	if !known {
 		t.Errorf("%s: package %s has no arrows; add it to the picture first", rel, pkg)
 		return
 	}
-	src, err := os.ReadFile(file)
+	used[pkg] = true
+	for _, target := range imports(t, file) {
+		if target == pkg {
+			continue
+		}
+		used[pkg+" "+target] = true
+		if slices.Contains(allowed, target) || strings.HasSuffix(file, "_test.go") && slices.Contains(testArrows[pkg], target) {
+			continue
+		}
+		t.Errorf("%s imports %s: no such arrow from %s", rel, target, pkg)
+	}
+}
+
+func arrowsOf(pkg string) (allowed []string, known bool) {
+	if allowed, known = arrows[pkg]; known {
+		return allowed, true
+	}
+	for tree, allowed := range trees {
+		if pkg == tree || strings.HasPrefix(pkg, tree+"/") {
+			return allowed, true
+		}
+	}
+	return nil, false
+}
+
+// imports lists what of ours a file imports.
+func imports(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, src, parser.ImportsOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var out []string
 	for _, spec := range parsed.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
-		if err != nil || !strings.HasPrefix(imported, "mzcanary/") {
-			continue
+		if err != nil {
+			t.Fatal(err)
 		}
-		target := strings.TrimPrefix(imported, "mzcanary/")
-		if target == pkg || arrowExists(allowed, target) {
-			continue
-		}
-		if strings.HasSuffix(file, "_test.go") && (testServers[target] || slices.Contains(testArrows[pkg], target)) {
-			continue
-		}
-		t.Errorf("%s imports %s: no such arrow from %s", rel, path.Base(target), pkg)
-	}
-}
-
-var testServers = map[string]bool{"internal/sim": true, "internal/sim/crowd": true, "internal/pgtest": true, "internal/wire": true}
-
-// testArrows are for test files that implement an interface of another package.
-var testArrows = map[string][]string{
-	"internal/mz": {"internal/armstats"}, // a deploy.Traffic without sessions
-}
-
-func arrowExists(allowed []string, target string) bool {
-	for _, a := range allowed {
-		if a == "*" || a == target {
-			return true
+		if target, ours := strings.CutPrefix(imported, "mzcanary/"); ours {
+			out = append(out, target)
 		}
 	}
-	return false
+	return out
 }

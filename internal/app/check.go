@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"time"
 
 	"mzcanary/config"
 	"mzcanary/deploy"
+	"mzcanary/internal/admin"
 )
 
 // Checked is what `check` found out.
@@ -71,8 +74,12 @@ func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 			continue
 		}
 		checked := CheckedDeployment{Name: d.Name, Plan: d.Rollout.Plan.String()}
-		if checked.Findings, err = w.Preflight(ctx, spec(d), ""); err == nil && show != nil {
-			err = fix(ctx, w, spec(d), &checked, show)
+		look := func() ([]deploy.Finding, error) {
+			found, err := w.Preflight(ctx, spec(d), "")
+			return ownFindings(ctx, cfg, d.Name, found), err
+		}
+		if checked.Findings, err = look(); err == nil && show != nil {
+			err = fix(ctx, w, spec(d), &checked, look, show)
 		}
 		if err != nil {
 			return nil, cannotConnect(cfg, err)
@@ -85,11 +92,37 @@ func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 	return out, nil
 }
 
+// ownFindings recognises the deployment's own rollout: by the journal of this state
+// directory, else by the serve that answers at the configured address.
+func ownFindings(ctx context.Context, cfg *config.Config, deployment string, found []deploy.Finding) []deploy.Finding {
+	others := func() bool {
+		return slices.ContainsFunc(found, func(f deploy.Finding) bool { return f.Rollout != "" && f.Severity != deploy.Info })
+	}
+	if !others() {
+		return found
+	}
+	if j, err := deploy.ReadJournal(cfg.State.Dir, deployment); err == nil && j != nil { // an unreadable one owns nothing here
+		found = deploy.OwnFindings(found, j.State.OwnRollout())
+	}
+	if !others() {
+		return found
+	}
+	ctx, cancel := context.WithTimeout(ctx, askServe)
+	defer cancel()
+	if s, err := admin.NewClient(cfg.Admin.Address).Status(ctx, deployment); err == nil && (!s.Info.Final || s.Marked) {
+		found = deploy.OwnFindings(found, s.Rollout)
+	}
+	return found
+}
+
+// askServe bounds the question to a serve on this machine, which need not run.
+const askServe = time.Second
+
 // fixRounds is how often rights are given: some of them let others be seen.
 const fixRounds = 3
 
 // fix gives what is missing until nothing is, and reads the findings again.
-func fix(ctx context.Context, w deploy.Warehouse, s deploy.Spec, c *CheckedDeployment, show func(string, []deploy.Grant)) error {
+func fix(ctx context.Context, w deploy.Warehouse, s deploy.Spec, c *CheckedDeployment, look func() ([]deploy.Finding, error), show func(string, []deploy.Grant)) error {
 	for range fixRounds {
 		grants := deploy.Remedies(c.Findings)
 		if len(grants) == 0 {
@@ -111,7 +144,7 @@ func fix(ctx context.Context, w deploy.Warehouse, s deploy.Spec, c *CheckedDeplo
 		if err != nil {
 			return err
 		}
-		if c.Findings, err = w.Preflight(ctx, s, ""); err != nil {
+		if c.Findings, err = look(); err != nil {
 			return err
 		}
 	}

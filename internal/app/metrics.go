@@ -38,7 +38,7 @@ func newRolloutMetrics(reg prometheus.Registerer, control func() deploy.API, dep
 		control:   control,
 		phase:     desc("rollout_phase", "1 for the phase a deployment is in.", "phase"),
 		weight:    desc("weight_wanted_ratio", "Published share of units on the canary."),
-		share:     desc("session_share_ratio", "Share of managed sessions that are on the canary. Absent without sessions."),
+		share:     desc("session_share_ratio", "Share of the sessions that follow the weight that are on the canary. Absent without such sessions."),
 		exchanges: desc("exchange_share_ratio", "Share of the rollout's exchanges that the canary served. Absent without exchanges."),
 		stopped:   desc("rollout_stopped", "1 while a rollout stands still and somebody has to act, by cause.", "kind", "cause"),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mzcanary_promote_attempts_total",
@@ -82,7 +82,7 @@ func (m *rolloutMetrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(m.phase, flag(p.Phase == s.Phase), s.Deployment, string(p.Phase))
 		}
 		gauge(m.weight, s.Weight.Fraction(), s.Deployment)
-		if s.Sessions[router.Stable]+s.Sessions[router.Canary] > 0 {
+		if s.SessionShare >= 0 {
 			gauge(m.share, s.SessionShare, s.Deployment)
 		}
 		if s.ArmExchanges[router.Stable]+s.ArmExchanges[router.Canary] > 0 {

@@ -193,10 +193,7 @@ func tool(t *testing.T, addr, stdin, name string, args ...string) (out string, e
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		if os.Getenv("MZCANARY_TEST_REQUIRE_POSTGRES") == "1" {
-			t.Fatalf("%s is not installed", name)
-		}
-		t.Skipf("skipped: %s is not installed; install PostgreSQL's client programs to run this test", name)
+		pgtest.Missing(t, "%s is not installed; install PostgreSQL's client programs to run this test", name)
 	}
 	host, port, _ := net.SplitHostPort(addr)
 	ctx, done := context.WithTimeout(t.Context(), time.Minute)

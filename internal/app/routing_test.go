@@ -1,6 +1,10 @@
 package app_test
 
-import "testing"
+import (
+	"testing"
+
+	"mzcanary/internal/admin"
+)
 
 // TestRoutingRulesReachTheProxy: client_set and qualified_names of the
 // configuration are those that sessions meet.
@@ -39,5 +43,43 @@ func TestRoutingRulesReachTheProxy(t *testing.T) {
 				t.Errorf("sessions %+v, %v", list, err)
 			}
 		})
+	}
+}
+
+// TestSharesAreOfWhatFollowsTheWeight: sessions whose arm is fixed are counted, and
+// counted apart; the share beside the wanted one is without them.
+func TestSharesAreOfWhatFollowsTheWeight(t *testing.T) {
+	_, addr := onSim(t)
+	p := start(t, configure(t, addr, "deployments[0].routing.key=application_name"))
+	p.controlled()
+	const byKey = " application_name=one"
+	p.weigh(1)
+	connect(t, dsn(p.Proxy, onProd+byKey))
+	connect(t, dsn(p.Proxy, onProd))                                                                       // no key: stable whatever the weight
+	connect(t, dsn(p.Proxy, "options='-c search_path=prod_deploy -c cluster=prod_deploy'"+byKey))          // own deploy names
+	connect(t, dsn(p.Proxy, "options='-c search_path=prod -c cluster=prod -c mzcanary.arm=canary'"+byKey)) // asked for
+	offCanary := connect(t, dsn(p.Proxy, onProd+" application_name=two"))                                  // goes back by itself
+	for _, step := range []struct {
+		sessions [2]int
+		fixed    [2]int
+	}{
+		{[2]int{1, 4}, [2]int{1, 2}},
+		{[2]int{2, 3}, [2]int{2, 2}}, // after a qualified name
+	} {
+		p.weigh(100)
+		s := p.await("settled", func(s admin.Status) bool { return s.Sessions == step.sessions && s.Wanted == step.sessions })
+		if s.SessionShare != 1 || s.Fixed != step.fixed {
+			t.Errorf("at 100%%: share %g, fixed %v; want 1 and %v", s.SessionShare, s.Fixed, step.fixed)
+		}
+		m := scrape(t, p)
+		m.want(t, "mzcanary_session_share_ratio", 1)
+		m.want(t, "mzcanary_sessions_fixed", float64(step.fixed[0]), "arm=stable")
+		m.want(t, "mzcanary_sessions_fixed", float64(step.fixed[1]), "arm=canary")
+		m.want(t, "mzcanary_sessions", float64(step.sessions[1]), "arm=canary")
+		if step.fixed[0] == 1 {
+			if _, err := offCanary.Exec(t.Context(), "SELECT version FROM prod.answer"); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

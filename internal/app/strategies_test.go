@@ -3,7 +3,9 @@ package app_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -110,12 +112,13 @@ func TestStrategies(t *testing.T) {
 		for _, method := range []config.Method{config.MethodSwap, config.MethodRename} {
 			for _, fence := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, %s, fence %t", name, method, fence), func(t *testing.T) {
-					server := sim.New(sim.Options{})
+					var sent statements
+					server := sim.New(sim.Options{OnStatement: sent.note})
 					addr := serveSim(t, server, "127.0.0.1:0")
 					if err := server.Exec(within(t), baseSQL+"GRANT CREATECLUSTER ON SYSTEM TO materialize;"); err != nil {
 						t.Fatal(err)
 					}
-					x := &exchange{t: t, addr: addr, strategy: st}
+					x := &exchange{t: t, addr: addr, strategy: st, sent: &sent}
 					x.exec(st.sql)
 					x.build("2")
 					x.program = start(t, configureText(t, fmt.Sprintf(strategySettings, addr, st.pairs, method, fence, filepath.Join(t.TempDir(), "state"))))
@@ -132,6 +135,53 @@ type exchange struct {
 	t        *testing.T
 	addr     string // of the server
 	strategy strategy
+	sent     *statements
+	expected []string // by the dry runs, in the order in which it must have been sent
+}
+
+// statements are those of the controller that change names or drop something, as the
+// server saw them; what a ROLLBACK undid is not among them.
+type statements struct {
+	mu   sync.Mutex
+	done []string
+	open []string
+	in   bool
+}
+
+func (s *statements) note(application, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch verb, _, _ := strings.Cut(text, " "); {
+	case application != "mzcanary":
+	case verb == "BEGIN":
+		s.open, s.in = nil, true
+	case verb == "ROLLBACK":
+		s.open, s.in = nil, false
+	case verb == "COMMIT":
+		s.done, s.open, s.in = append(s.done, s.open...), nil, false
+	case verb != "ALTER" && verb != "DROP":
+	case s.in:
+		s.open = append(s.open, text)
+	default:
+		s.done = append(s.done, text)
+	}
+}
+
+// announced takes what a dry run says for what must be sent by the rollout that it
+// announced.
+func (x *exchange) announced(rollout string, texts []string) {
+	for _, text := range texts {
+		x.expected = append(x.expected, strings.ReplaceAll(text, "<id>", rollout))
+	}
+}
+
+func (x *exchange) dryRun() deploy.DryRun {
+	x.t.Helper()
+	dry, err := x.client.DryRun(within(x.t), "shop", nil)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return dry
 }
 
 // exec builds as the control role, which then owns everything.
@@ -166,8 +216,9 @@ func (x *exchange) want(version string) {
 }
 
 // promote starts a rollout and waits for its swap.
-func (x *exchange) promote() {
+func (x *exchange) promote() string {
 	x.t.Helper()
+	dry := x.dryRun()
 	s, err := x.client.Start(within(x.t), "shop", admin.StartRequest{Who: "test"})
 	if err != nil {
 		x.t.Fatal(err)
@@ -178,6 +229,8 @@ func (x *exchange) promote() {
 	x.await("confirmed", func(s admin.Status) bool {
 		return s.Phase == deploy.PhaseWindow && s.Events[len(s.Events)-1].What == "confirmed by ids"
 	})
+	x.announced(s.Rollout, dry.Promote)
+	return s.Rollout
 }
 
 func (x *exchange) do(verb deploy.Verb, until func(admin.Status) bool) {
@@ -193,18 +246,27 @@ func (x *exchange) forwardBackForward() {
 	over := func(p deploy.Phase) func(admin.Status) bool {
 		return func(s admin.Status) bool { return s.Phase == p && !s.Marked }
 	}
+	dry := x.dryRun()
 	x.want("1")
-	x.promote()
+	rollout := x.promote()
 	x.want("2")
 	x.do(deploy.VerbRollback, over(deploy.PhaseRolledBack))
+	x.announced(rollout, dry.SwapBack)
 	x.want("1")
-	x.promote()
+	rollout = x.promote()
 	x.want("2")
 	x.do(deploy.VerbCleanup, over(deploy.PhaseDone))
+	x.announced(rollout, dry.Cleanup)
 	x.want("2")
 	x.build("3") // every deploy name is free again
-	x.promote()
+	rollout = x.promote()
 	x.want("3")
 	x.do(deploy.VerbCleanup, over(deploy.PhaseDone))
+	x.announced(rollout, dry.Cleanup)
 	x.want("3")
+	x.sent.mu.Lock()
+	defer x.sent.mu.Unlock()
+	if !slices.Equal(x.sent.done, x.expected) {
+		x.t.Errorf("the server saw\n\t%s\nthe dry runs had announced\n\t%s", strings.Join(x.sent.done, "\n\t"), strings.Join(x.expected, "\n\t"))
+	}
 }

@@ -45,6 +45,7 @@ func (t *traffic) Survey(_ context.Context, deployment string) (deploy.Survey, e
 		Epoch:      s.Epoch,
 		Sessions:   s.Sessions,
 		Wanted:     s.Wanted,
+		Fixed:      s.Fixed,
 		Unmanaged:  s.Unmanaged,
 		Stragglers: sessions(s.Stragglers),
 		Streaming:  sessions(s.Streaming),
@@ -133,7 +134,7 @@ func sessions(in []proxy.SessionInfo) []deploy.SessionInfo {
 		out[i] = deploy.SessionInfo{
 			ID: s.ID, Backend: s.Backend, User: s.User, Database: s.Database, Application: s.Application, Client: s.Client,
 			Arm: s.Arm, Fixed: s.Fixed, Place: deploy.Place(s.Place), Why: s.Why, Statement: s.Statement,
-			Age: s.Age, Moved: s.Moved, OldVersion: s.OldVersion, Connected: s.Connected,
+			Age: s.Age, Moved: s.Moved, OldVersion: s.OldVersion, Prepared: s.Prepared, Connected: s.Connected,
 		}
 	}
 	return out

@@ -30,7 +30,7 @@ func routerDeployment(d *config.Deployment) router.Deployment {
 		Key:      key,
 		Keep:     d.Routing.LiveSessions == config.LiveSessionsKeep,
 	}
-	out.KeepNamed = slices.Contains(d.Accept, acceptShape)
+	out.KeepNamed = slices.Contains(d.Accept, deploy.AcceptShapeChange)
 	for _, p := range d.Routing.Pins {
 		pin := router.Pin{User: p.User, ApplicationName: p.ApplicationName, Database: p.Database}
 		if p.Arm == config.ArmCanary {
@@ -43,9 +43,6 @@ func routerDeployment(d *config.Deployment) router.Deployment {
 	}
 	return out
 }
-
-// acceptShape is the finding that lets versions differ in shape.
-const acceptShape = "shape-change"
 
 // spec is a deployment as the controller releases it.
 func spec(d *config.Deployment) deploy.Spec {

@@ -52,8 +52,20 @@ func (s *sample) assess(opts deploy.ReadyOptions) deploy.Readiness {
 	}
 	if hydrated && r.Failing == "" {
 		r.Ready, r.Why = true, "ready"
+		for _, c := range s.clusters {
+			if len(c.dataflows) == 0 {
+				r.Why += fmt.Sprintf("; nothing runs on %s, where only %s.%s was read", c.title(), c.readable[0].schema, c.readable[0].name)
+			}
+		}
 	}
 	return r
+}
+
+func (c clusterSample) title() string {
+	if c.borrowed {
+		return "a cluster for it"
+	}
+	return "cluster " + c.name
 }
 
 // note keeps the first reason.
@@ -76,13 +88,19 @@ func (s *sample) assessCluster(c clusterSample, opts deploy.ReadyOptions, r *dep
 	switch {
 	case c.missing:
 		return fail("cluster %s does not exist", c.name)
-	case len(c.replicas) == 0:
+	case len(c.replicas) == 0 && !c.borrowed:
 		return fail("cluster %s has no replica", c.name)
+	case len(c.dataflows) == 0 && len(c.readable) == 0:
+		note(r, "there is nothing that could be read of the new version: it has not been built yet")
+		return false
+	case c.borrowed:
+		return true
 	}
 	looping, online, full := 0, 0, 0
 	for _, rep := range c.replicas {
 		if c.outOfMem[rep.id] >= memoryLoop {
 			looping++
+			note(r, fmt.Sprintf("replica %s of cluster %s was killed for want of memory %d times in the last day", rep.name, c.name, c.outOfMem[rep.id]))
 		}
 		if why := rep.offline(); why != "" {
 			note(r, fmt.Sprintf("replica %s of cluster %s: %s", rep.name, c.name, why))
@@ -96,7 +114,11 @@ func (s *sample) assessCluster(c clusterSample, opts deploy.ReadyOptions, r *dep
 	switch {
 	case looping == len(c.replicas):
 		return fail("every replica of cluster %s was killed for want of memory %d times or more in the last day", c.name, memoryLoop)
-	case online < len(c.replicas):
+	case looping > 0, online < len(c.replicas):
+		return false
+	case full > 0 && full <= c.temporary:
+		note(r, fmt.Sprintf("cluster %s has %d replicas where %d are meant to be; those that have hydrated everything may be the ones that go away again",
+			c.name, len(c.replicas), len(c.replicas)-c.temporary))
 		return false
 	case full == 0:
 		note(r, fmt.Sprintf("no replica of cluster %s has hydrated all %d dataflows", c.name, len(c.dataflows)))

@@ -83,7 +83,7 @@ func (s *snapshot) findings(checks []check) []deploy.Finding {
 		slices.SortStableFunc(found, func(a, b deploy.Finding) int { return strings.Compare(a.Object, b.Object) })
 		all = append(all, found...)
 	}
-	return slices.DeleteFunc(all, func(f deploy.Finding) bool { return s.accepted(f.Accept) })
+	return slices.DeleteFunc(all, func(f deploy.Finding) bool { return s.accepted(f.Accept) && f.Severity == deploy.Refuse })
 }
 
 // accepted says whether the configuration lets a finding pass by this word.

@@ -128,7 +128,8 @@ func (s *snapshot) ownedByAnother() []deploy.Finding {
 			continue
 		}
 		found = append(found, deploy.Finding{
-			Object: fmt.Sprintf("%s %s", c.ref.Kind, c.ref.Name),
+			Object:  fmt.Sprintf("%s %s", c.ref.Kind, c.ref.Name),
+			Rollout: m.Rollout,
 			Sentence: fmt.Sprintf("Rollout %s of deployment %s (phase %s) owns it. Finish that one, or take over with `rollout start --take-over` if nothing of it runs any more.",
 				m.Rollout, m.Spec, m.Phase),
 		})
@@ -157,6 +158,7 @@ func (s *snapshot) leftovers() []deploy.Finding {
 				Object:   fmt.Sprintf("%s %s", key.kind, key.name),
 				Sentence: "An earlier rollout left it standing, and what stands costs money. Drop it when nobody needs it any more.",
 				Remedy:   []string{s.dropStatement(key)},
+				Rollout:  key.name[strings.LastIndexByte(key.name, '_')+1:],
 			}
 			if s.rollout != "" && strings.HasSuffix(key.name, "_"+s.rollout) {
 				f.Severity, f.Remedy = deploy.Refuse, nil

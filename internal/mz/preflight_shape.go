@@ -123,11 +123,16 @@ func (s *snapshot) shapeChanges() []deploy.Finding {
 		if slices.Equal(s.columns[t.old.id], s.columns[t.next.id]) {
 			continue
 		}
+		severity := deploy.Refuse
+		if s.accepted(deploy.AcceptShapeChange) {
+			severity = deploy.Warn // who is concerned is worth a sentence all the same
+		}
 		found = append(found, deploy.Finding{
-			Object: kindOf(t.next) + " " + t.next.qualified(s.spec.Database),
+			Severity: severity,
+			Object:   kindOf(t.next) + " " + t.next.qualified(s.spec.Database),
 			Sentence: fmt.Sprintf("Its columns differ from the old version's (%s): a session with a prepared statement over them gets 0A000 at every use until it prepares again.",
 				columnDifference(s.columns[t.old.id], s.columns[t.next.id])),
-			Accept: "shape-change",
+			Accept: deploy.AcceptShapeChange,
 		})
 	}
 	return found

@@ -172,8 +172,8 @@ func TestPreflight(t *testing.T) {
 		{name: "P09 order", change: func(s *snapshot) { slices.Reverse(s.columns["s2.answer"]) }, want: []string{"P09 refuse view prod_deploy.answer"}},
 		{name: "P09 more columns, accepted", change: func(s *snapshot) {
 			s.columns["s2.answer"] = append(s.columns["s2.answer"], column{"v", "text", "-1", "t"})
-			s.spec.Accept = []string{"shape-change"}
-		}},
+			s.spec.Accept = []string{deploy.AcceptShapeChange}
+		}, want: []string{"P09 warn view prod_deploy.answer"}},
 		{name: "P10 index missing", change: func(s *snapshot) { s.indexKeys["s2.answer_idx"] = []string{"version"} }, want: []string{"P10 warn index prod.answer_idx"}},
 		{name: "P11 schema", change: func(s *snapshot) { s.grants[nameKey{deploy.KindSchema, "s2"}] = []grant{{"u7", "USAGE"}} },
 			want: []string{"P11 refuse schema prod_deploy"}, remedy: `GRANT USAGE ON SCHEMA "materialize"."prod_deploy" TO "app"`},

@@ -40,16 +40,13 @@ func (w *Warehouse) probe(ctx context.Context, spec deploy.Spec, s *sample, time
 type probeFailure struct{ id, name, why string }
 
 func (w *Warehouse) probeCluster(ctx context.Context, spec deploy.Spec, c clusterSample, timeout time.Duration) (probeFailure, error) {
-	if len(c.dataflows) == 0 {
-		return probeFailure{}, nil
-	}
 	conn, err := w.open(ctx, canarySettings(spec, c.name))
 	if err != nil {
 		return probeFailure{}, err
 	}
 	defer w.goodbye(conn.pg)
 	done := map[string]bool{}
-	for _, d := range c.dataflows {
+	for _, d := range append(c.dataflows, c.readable...) {
 		relation := quoteIdent(d.database) + "." + quoteIdent(d.relationSchema) + "." + quoteIdent(d.relation)
 		if done[relation] {
 			continue

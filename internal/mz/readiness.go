@@ -24,9 +24,14 @@ type sample struct {
 type clusterSample struct {
 	name      string
 	missing   bool
+	borrowed  bool // none of the deployment's: whatever cluster its sessions use
 	replicas  []replica
+	temporary int            // replicas beyond those the cluster is meant to have
 	outOfMem  map[string]int // replica id → kills in the last day
 	dataflows []dataflow
+	// readable is a relation of the new version, looked up where nothing runs on the
+	// cluster: the one thing that can be asked there.
+	readable []dataflow
 }
 
 // dataflow is one index or materialized view, from the catalog.
@@ -75,7 +80,7 @@ func (w *Warehouse) readSample(ctx context.Context, spec deploy.Spec) (*sample, 
 	if err != nil {
 		return nil, err
 	}
-	replicas, err := w.replicasOf(ctx)
+	replicas, factors, err := w.replicasOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +96,9 @@ func (w *Warehouse) readSample(ctx context.Context, spec deploy.Spec) (*sample, 
 	var live []dataflow
 	for _, c := range where {
 		cs := clusterSample{name: c.name, missing: c.id == "", replicas: replicas[c.id], outOfMem: map[string]int{}}
+		if factor, ok := factors[c.id]; ok {
+			cs.temporary = max(0, len(cs.replicas)-factor)
+		}
 		for _, k := range kills {
 			cs.outOfMem[k.text(0)] = k.number(1)
 		}
@@ -123,7 +131,50 @@ func (w *Warehouse) readSample(ctx context.Context, spec deploy.Spec) (*sample, 
 	if err := w.readFrontiers(ctx, s); err != nil {
 		return nil, err
 	}
+	if err := w.readReadable(ctx, spec, ids, s); err != nil {
+		return nil, err
+	}
 	return s, w.readConstants(ctx, s)
+}
+
+// readReadable finds, for clusters on which nothing runs, what a session of the new
+// version could read there.
+func (w *Warehouse) readReadable(ctx context.Context, spec deploy.Spec, ids map[nameKey]string, s *sample) error {
+	if len(s.clusters) == 0 {
+		s.clusters = []clusterSample{{borrowed: true}} // the sessions' own
+	}
+	idle := func(c clusterSample) bool { return !c.missing && len(c.dataflows) == 0 }
+	if !slices.ContainsFunc(s.clusters, idle) {
+		return nil
+	}
+	g, err := w.readGraph(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range s.clusters {
+		if c := &s.clusters[i]; idle(*c) {
+			c.readable = g.readable(spec, ids)
+		}
+	}
+	return nil
+}
+
+// readable is the relation of the new version that is cheapest to read a row of, if
+// there is one.
+func (g *graph) readable(spec deploy.Spec, ids map[nameKey]string) []dataflow {
+	for _, kind := range []string{"materialized-view", "table", "source", "view"} {
+		for _, id := range g.order {
+			o := g.objects[id]
+			of := g.pairedObject(spec, o)
+			for _, p := range spec.Schemas {
+				of = of || ids[nameKey{deploy.KindSchema, p.Deploy}] == o.schemaID
+			}
+			if o.kind == kind && of {
+				return []dataflow{{id: id, name: o.name, schema: o.schema, database: o.database, relationSchema: o.schema, relation: o.name}}
+			}
+		}
+	}
+	return nil
 }
 
 // clusterRef is a cluster that runs the new version; shared says that the old one

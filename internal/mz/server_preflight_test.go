@@ -18,7 +18,7 @@ func TestPreflightOnServer(t *testing.T) {
 		do, undo []string
 		spec     func(*deploy.Spec)
 		want     []string
-		simOnly  bool
+		mayAlso  string // what some versions of the server find besides
 	}{
 		{name: "P01", spec: func(s *deploy.Spec) {
 			s.Schemas = addPair(s.Schemas, "nope_"+sh.suffix, "nope_"+sh.suffix+"_next")
@@ -37,6 +37,13 @@ func TestPreflightOnServer(t *testing.T) {
 			spec: func(s *deploy.Spec) { s.Accept = []string{"dependent:" + sh.reports + ".daily"} }},
 		{name: "P07", do: []string{"CREATE TABLE NEXT.orders (k int)"}, undo: []string{"DROP TABLE NEXT.orders"},
 			want: []string{"P07 refuse table NEXT.orders", "P08 warn table NEXT.orders"}},
+		{name: "P07 secret", do: []string{"CREATE SECRET NEXT.key AS 'hush'"}, undo: []string{"DROP SECRET NEXT.key"}, want: []string{"P07 refuse secret NEXT.key"}},
+		{name: "P07 connection", do: []string{"CREATE CONNECTION NEXT.broker TO KAFKA (BROKER 'localhost:9092', SECURITY PROTOCOL PLAINTEXT) WITH (VALIDATE = false)"},
+			undo: []string{"DROP CONNECTION NEXT.broker"}, want: []string{"P07 refuse connection NEXT.broker"}},
+		{name: "P07 source", do: []string{"CREATE SOURCE NEXT.counter IN CLUSTER NEXT FROM LOAD GENERATOR COUNTER"}, undo: []string{"DROP SOURCE NEXT.counter CASCADE"},
+			want: []string{"P07 refuse source NEXT.counter", "P08 warn source NEXT.counter"}, mayAlso: "P07 refuse subsource NEXT.counter_progress"},
+		{name: "P05 another database", do: []string{"CREATE DATABASE other_SUFFIX", "CREATE VIEW other_SUFFIX.public.daily AS SELECT version, n FROM " + sh.database + ".LIVE.total"},
+			undo: []string{"DROP DATABASE other_SUFFIX CASCADE"}, want: []string{"P05 refuse view other_SUFFIX.public.daily"}},
 		{name: "P08", do: []string{"CREATE VIEW LIVE.gone AS SELECT 1 AS a"}, undo: []string{"DROP VIEW LIVE.gone"}, want: []string{"P08 refuse view LIVE.gone"}},
 		{name: "P09", do: []string{"CREATE VIEW LIVE.shape AS SELECT k FROM DATA.base", "CREATE VIEW NEXT.shape AS SELECT k, v FROM DATA.base"},
 			undo: []string{"DROP VIEW LIVE.shape", "DROP VIEW NEXT.shape"}, want: []string{"P09 refuse view NEXT.shape"}},
@@ -51,8 +58,11 @@ func TestPreflightOnServer(t *testing.T) {
 		{name: "P12 fewer", do: []string{"ALTER CLUSTER LIVE SET (REPLICATION FACTOR 2)"}, undo: []string{"ALTER CLUSTER LIVE SET (REPLICATION FACTOR 1)"}, want: []string{"P12 warn cluster NEXT"}},
 		{name: "P13 live cluster", do: []string{"CREATE MATERIALIZED VIEW NEXT.lost IN CLUSTER LIVE AS SELECT k FROM DATA.base"}, undo: []string{"DROP MATERIALIZED VIEW NEXT.lost"},
 			want: []string{"P08 warn materialized view NEXT.lost", "P13 refuse materialized view NEXT.lost"}},
+		{name: "P13 cluster in no pair", do: []string{"CREATE CLUSTER side_SUFFIX (SIZE = 'SIZE')", "CREATE MATERIALIZED VIEW NEXT.lost IN CLUSTER side_SUFFIX AS SELECT k FROM DATA.base"},
+			undo: []string{"DROP MATERIALIZED VIEW NEXT.lost", "DROP CLUSTER side_SUFFIX"}, want: []string{"P08 warn materialized view NEXT.lost", "P13 refuse materialized view NEXT.lost"}},
 		{name: "P15", do: []string{"CREATE SCHEMA NEXT_retired_r0"}, undo: []string{"DROP SCHEMA NEXT_retired_r0"}, want: []string{"P15 warn schema NEXT_retired_r0"}},
 		{name: "P16", do: []string{"ALTER ROLE app_SUFFIX SET cluster = NEXT"}, undo: []string{"ALTER ROLE app_SUFFIX RESET cluster"}, want: []string{"P16 warn role app_SUFFIX"}},
+		{name: "P16 search_path", do: []string{"ALTER ROLE app_SUFFIX SET search_path = NEXT"}, undo: []string{"ALTER ROLE app_SUFFIX RESET search_path"}, want: []string{"P16 warn role app_SUFFIX"}},
 		{name: "P18", do: []string{"CREATE VIEW REPORTS.own AS SELECT k FROM DATA.base", "CREATE INDEX own_idx IN CLUSTER LIVE ON REPORTS.own (k)"}, undo: []string{"DROP VIEW REPORTS.own CASCADE"},
 			want: []string{"P18 refuse index REPORTS.own_idx"}},
 		{name: "P18 deploy cluster", do: []string{"CREATE MATERIALIZED VIEW REPORTS.own IN CLUSTER NEXT AS SELECT k FROM DATA.base"}, undo: []string{"DROP MATERIALIZED VIEW REPORTS.own"},
@@ -68,7 +78,8 @@ func TestPreflightOnServer(t *testing.T) {
 			if c.spec != nil {
 				c.spec(&spec)
 			}
-			want(t, sh.found(sh.w, spec), c.want...)
+			found := slices.DeleteFunc(sh.found(sh.w, spec), func(f string) bool { return f == c.mayAlso })
+			want(t, found, c.want...)
 			sh.run(c.undo...)
 			want(t, sh.found(sh.w, sh.spec))
 		})
@@ -133,6 +144,34 @@ func TestPreflightSinks(t *testing.T) {
 	sh.run("DROP SINK REPORTS.base", "CREATE SINK NEXT.inside IN CLUSTER NEXT FROM NEXT.total INTO KAFKA CONNECTION kafka (TOPIC 'inside')")
 	want(t, sh.found(sh.w, sh.spec), "P07 refuse sink NEXT.inside")
 	sh.run("DROP SINK NEXT.inside")
+}
+
+// A server that does not take the statement of the swap is found before anybody waits.
+func TestPreflightServerWithoutSwap(t *testing.T) {
+	sh := newShop(needSimulator(t, sim.Options{}))
+	for how, sentence := range map[sim.SwapSupport]string{
+		sim.SwapOff:     "switched off on this server (enable_alter_swap)",
+		sim.SwapUnknown: "does not know SWAP; it is older than supported",
+	} {
+		sh.sim.Faults().SetSwap(how)
+		found, err := sh.w.Preflight(within(t, 1e10), sh.spec, "")
+		if err != nil || len(found) != 1 || found[0].Code != "P17" || found[0].Severity != deploy.Refuse || !strings.Contains(found[0].Sentence, sentence) {
+			t.Errorf("%+v, %v; want a P17 with %q", found, err, sentence)
+		}
+		renames := sh.spec
+		renames.Method = "rename"
+		want(t, sh.found(sh.w, renames)) // which needs no SWAP
+		sh.sim.Faults().SetSwap(sim.SwapOn)
+		want(t, sh.found(sh.w, sh.spec))
+	}
+}
+
+func TestPreflightSmallerCluster(t *testing.T) {
+	sh := newShop(needSimulator(t, sim.Options{})) // sizes are the server's own
+	sh.run("ALTER CLUSTER NEXT SET (SIZE = '25cc')")
+	want(t, sh.found(sh.w, sh.spec), "P12 warn cluster NEXT")
+	sh.run("ALTER CLUSTER NEXT SET (SIZE = 'bootstrap')")
+	want(t, sh.found(sh.w, sh.spec))
 }
 
 func TestPreflightReadOnlyServer(t *testing.T) {

@@ -141,20 +141,23 @@ func (w *Warehouse) readObjects(ctx context.Context, s *snapshot) (err error) {
 }
 
 func (w *Warehouse) readReplicas(ctx context.Context, s *snapshot) (err error) {
-	s.replicas, err = w.replicasOf(ctx)
+	s.replicas, _, err = w.replicasOf(ctx)
 	return err
 }
 
 // replicasOf reads the replicas of every user cluster, by cluster id. A cluster
 // without replicas has an empty entry.
-func (w *Warehouse) replicasOf(ctx context.Context) (map[string][]replica, error) {
+func (w *Warehouse) replicasOf(ctx context.Context) (map[string][]replica, map[string]int, error) {
 	rows, err := w.read(ctx, "replicas")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	all := map[string][]replica{}
+	all, factors := map[string][]replica{}, map[string]int{}
 	for _, r := range rows {
 		cluster := r.text(0)
+		if !r.null(8) {
+			factors[cluster] = r.number(8)
+		}
 		if r.null(2) {
 			all[cluster] = nil
 			continue
@@ -169,7 +172,7 @@ func (w *Warehouse) replicasOf(ctx context.Context) (map[string][]replica, error
 		}
 		all[cluster] = list
 	}
-	return all, nil
+	return all, factors, nil
 }
 
 // schemaIDs of both sides of the schema pairs that exist, and of those that hold pairs

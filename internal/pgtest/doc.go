@@ -7,6 +7,7 @@
 //     may run the server (it refuses root), and starts it without durability.
 //  2. Tests ask Need for it, which skips them with a sentence where PostgreSQL
 //     is not installed, or fails them when MZCANARY_TEST_REQUIRE_POSTGRES=1.
+//     Tests that need another program besides say so with Missing.
 //  3. Stop ends it and removes the directory. Should the test die first, the
 //     kernel ends the server with it.
 package pgtest

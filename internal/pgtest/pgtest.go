@@ -68,12 +68,22 @@ func Need(tb testing.TB, start func() (*Server, error)) *Server {
 	switch {
 	case err == nil:
 		return s
-	case errors.Is(err, ErrNotInstalled) && os.Getenv("MZCANARY_TEST_REQUIRE_POSTGRES") != "1":
-		tb.Skipf("skipped: %v; install it to run this test", err)
+	case errors.Is(err, ErrNotInstalled):
+		Missing(tb, "%v; install it to run this test", err)
 	default:
 		tb.Fatalf("no PostgreSQL to test against: %v", err)
 	}
 	return nil
+}
+
+// Missing ends a test for want of a program that it needs: skips it with the
+// sentence, or fails it when MZCANARY_TEST_REQUIRE_POSTGRES=1.
+func Missing(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	if os.Getenv("MZCANARY_TEST_REQUIRE_POSTGRES") == "1" {
+		tb.Fatalf("cannot be skipped here (MZCANARY_TEST_REQUIRE_POSTGRES=1): "+format, args...)
+	}
+	tb.Skipf("skipped: "+format, args...)
 }
 
 const startTime = 60 * time.Second

@@ -185,6 +185,9 @@ func reservedName(name string) bool {
 }
 
 func (x *ddl) alterSwap(st *sql.AlterSwap) error {
+	if err := x.by.session.s.faults.maySwap(); err != nil {
+		return err
+	}
 	if st.Kind == sql.KindCluster {
 		return x.swapClusters(st)
 	}

@@ -43,6 +43,9 @@ func endsTransaction(stmt sql.Statement) bool {
 
 // execute runs a statement inside the session's transaction, which start has opened.
 func (se *session) execute(ctx context.Context, c call) (outcome, error) {
+	if tell := se.s.o.OnStatement; tell != nil {
+		tell(se.info.Load().Application, c.ast.Text())
+	}
 	if d := se.s.faults.delayOf(c.ast.Text()); d > 0 {
 		if err := se.wait(ctx, d); err != nil {
 			return outcome{}, err

@@ -40,6 +40,7 @@ type Faults struct {
 	mu sync.Mutex
 
 	raceCommits int
+	raced       int
 	cuts        int
 	cutWhen     CommitCut
 	delays      []delay
@@ -47,6 +48,7 @@ type Faults struct {
 	loginCode   string
 	loginText   string
 	readOnly    bool
+	swapError   error
 }
 
 type delay struct {
@@ -71,6 +73,13 @@ func (f *Faults) FailDDLCommits(n int) {
 	f.raceCommits = n
 }
 
+// FailedDDLCommits is how many COMMITs have failed by FailDDLCommits.
+func (f *Faults) FailedDDLCommits() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.raced
+}
+
 // CutAtCommit cuts the connection at the next n COMMITs of DDL transactions.
 func (f *Faults) CutAtCommit(n int, when CommitCut) {
 	f.mu.Lock()
@@ -84,6 +93,7 @@ func (f *Faults) takeCommit() (race bool, cut CommitCut) {
 	defer f.mu.Unlock()
 	if f.raceCommits > 0 {
 		f.raceCommits--
+		f.raced++
 		return true, 0
 	}
 	if f.cuts > 0 {
@@ -213,6 +223,37 @@ func (f *Faults) writable() error {
 		return failf("25006", "cannot write in read-only mode")
 	}
 	return nil
+}
+
+// SwapSupport is what a server makes of ALTER … SWAP.
+type SwapSupport int
+
+// The servers.
+const (
+	SwapOn      SwapSupport = iota
+	SwapOff                 // enable_alter_swap is off
+	SwapUnknown             // the parser of an old server
+)
+
+// SetSwap makes ALTER … SWAP fail as on such a server.
+func (f *Faults) SetSwap(how SwapSupport) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch how {
+	case SwapOff:
+		f.swapError = &sql.Error{Code: "XX000", Message: "the ALTER SWAP feature for objects is not available",
+			Detail: "The requested feature (enable_alter_swap) is in private preview."}
+	case SwapUnknown:
+		f.swapError = failf("42601", "Expected one of RENAME or SET or OWNER, found identifier \"swap\"")
+	default:
+		f.swapError = nil
+	}
+}
+
+func (f *Faults) maySwap() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.swapError
 }
 
 // Restart cuts every connection at once, as the end of the process would. The catalog, its ids and the data stay;

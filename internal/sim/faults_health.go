@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,6 +45,22 @@ func (f *Faults) onReplica(clusterName, name string, change func(h *health, id s
 // reads wait, as they do on a server that has only this replica.
 func (f *Faults) LoseHydration(cluster string, block bool) error {
 	return f.onCluster(cluster, func(h *health, id string) { h.lost[id], h.blocked[id] = true, block })
+}
+
+// KeepUnreported lets a replica have no hydration row for an object ("prod.total"), as if it had not got round to it,
+// until it is switched off.
+func (f *Faults) KeepUnreported(cluster, replica, object string, on bool) error {
+	o, err := f.s.catalog.Load().lookup(defaultScope, strings.Split(object, "."))
+	if err != nil {
+		return err
+	}
+	return f.onReplica(cluster, replica, func(h *health, id string) {
+		if on {
+			h.unreported[[2]string{o.id, id}] = true
+		} else {
+			delete(h.unreported, [2]string{o.id, id})
+		}
+	})
 }
 
 // RestoreHydration ends LoseHydration.
@@ -112,6 +129,34 @@ func (f *Faults) AddOOM(cluster, replica string, n int) error {
 		for range n {
 			h.history = append(h.history, replicaEvent{id, "offline", "oom-killed", now})
 		}
+	})
+}
+
+// AddBurstReplica gives a managed cluster a replica beyond its replication factor, as the server does by itself while
+// it hydrates or changes its size. It changes the catalog, so it is a conflict for open DDL transactions.
+func (f *Faults) AddBurstReplica(clusterName, name string) error {
+	return f.onCatalog(clusterName, func(d *draft, c *cluster) { d.addReplica(c, name, c.size) })
+}
+
+// RemoveBurstReplica takes it away again.
+func (f *Faults) RemoveBurstReplica(clusterName, name string) error {
+	return f.onCatalog(clusterName, func(d *draft, c *cluster) {
+		c.replicas = slices.DeleteFunc(slices.Clone(c.replicas), func(r replica) bool { return r.name == name })
+		d.touched = true
+	})
+}
+
+// onCatalog changes a cluster as the server itself would.
+func (f *Faults) onCatalog(name string, change func(d *draft, c *cluster)) error {
+	c, err := f.cluster(name)
+	if err != nil {
+		return err
+	}
+	return f.s.changeCatalog("mz_system", func(d *draft) error {
+		own := *d.clusters[c.id]
+		change(d, &own)
+		d.clusters[own.id] = &own
+		return nil
 	})
 }
 

@@ -10,16 +10,18 @@ import (
 // health is what clusters and their dataflows report about themselves, and what faults made of it. Everything is by
 // id, so that it follows contents through a swap.
 type health struct {
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced at every change: whoever waits looks again
-	lost     map[string]bool
-	blocked  map[string]bool // clusters whose reads wait while hydration is lost
-	lag      map[string]time.Duration
-	latency  map[string]time.Duration
-	replicas map[string]replicaFault
-	restarts map[string]time.Time // when a replica came back: it hydrates anew from there
-	history  []replicaEvent
-	hangSys  bool
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every change: whoever waits looks again
+	lost    map[string]bool
+	blocked map[string]bool // clusters whose reads wait while hydration is lost
+	// unreported are pairs of an object and a replica without a row.
+	unreported map[[2]string]bool
+	lag        map[string]time.Duration
+	latency    map[string]time.Duration
+	replicas   map[string]replicaFault
+	restarts   map[string]time.Time // when a replica came back: it hydrates anew from there
+	history    []replicaEvent
+	hangSys    bool
 }
 
 // replicaFault is how a replica misbehaves; the zero value is healthy.
@@ -37,7 +39,7 @@ type replicaEvent struct {
 
 func (h *health) init() {
 	h.changed = make(chan struct{})
-	h.lost, h.blocked = map[string]bool{}, map[string]bool{}
+	h.lost, h.blocked, h.unreported = map[string]bool{}, map[string]bool{}, map[[2]string]bool{}
 	h.lag, h.latency = map[string]time.Duration{}, map[string]time.Duration{}
 	h.replicas, h.restarts = map[string]replicaFault{}, map[string]time.Time{}
 }
@@ -100,8 +102,11 @@ func (s *Server) hydrated(o *object, r replica, now time.Time) (hydrated, report
 		return false, false
 	}
 	s.health.mu.Lock()
-	lost := s.health.lost[o.cluster]
+	lost, missing := s.health.lost[o.cluster], s.health.unreported[[2]string{o.id, r.id}]
 	s.health.mu.Unlock()
+	if missing {
+		return false, false
+	}
 	return !lost && !now.Before(s.hydratedAt(o, r)), true
 }
 

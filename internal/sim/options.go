@@ -55,4 +55,7 @@ type Options struct {
 	AllowSystemLogin bool
 	// OnChange is told of every published catalog change, in order; it must not block.
 	OnChange func(Change)
+	// OnStatement is told of every statement before it is executed, with the application_name
+	// of its session; it must not block.
+	OnStatement func(application, text string)
 }

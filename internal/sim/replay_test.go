@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,6 +29,22 @@ func TestConversations(t *testing.T) {
 	}
 }
 
+// TestEveryConversationIsReplayed: a copy that no test plays proves nothing.
+func TestEveryConversationIsReplayed(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "conversations", "*.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if name := strings.TrimSuffix(filepath.Base(file), ".txt"); !slices.Contains(conversations, name) {
+			t.Errorf("%s is not replayed", file)
+		}
+	}
+	if len(files) != len(conversations) {
+		t.Errorf("%d conversations are to be replayed, %d are here", len(conversations), len(files))
+	}
+}
+
 // TestConversationCopies compares the copies with the recordings they were made from.
 func TestConversationCopies(t *testing.T) {
 	from := filepath.Join("..", "..", "..", "shared", "fixtures")
@@ -37,6 +54,15 @@ func TestConversationCopies(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "conversations", "*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no copies: %v", err)
+	}
+	recorded, err := filepath.Glob(filepath.Join(from, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range recorded {
+		if name := filepath.Base(file); name != "README.md" && !slices.Contains(files, filepath.Join("testdata", "conversations", name)) {
+			t.Errorf("recording %s has no copy here, so nothing is held to it", name)
+		}
 	}
 	for _, file := range files {
 		mine, err1 := os.ReadFile(file)

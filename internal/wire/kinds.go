@@ -61,7 +61,7 @@ var kindTable = [kindCount]kindFacts{
 	KindDirectTLS: {"direct_tls", "08P01", "TLS without being offered",
 		"Set sslnegotiation=postgres, or sslmode=disable where the proxy has no certificate."},
 	KindHTTP: {"http", "08P01", "this port speaks the PostgreSQL protocol, not HTTP",
-		"Metrics and the page have their own addresses: see observe.address and admin.address."},
+		"Metrics and the API have their own addresses: see observe.address and admin.address."},
 	KindTLSRequired: {"tls_required", "08004", "TLS is required here",
 		"Connect with sslmode=require or stricter."},
 	KindTLSHandshake: {"tls_handshake", "08006", "the TLS handshake failed", ""},

@@ -38,7 +38,7 @@ var allowList = []Entry{
 		}},
 	{"deploy names after the swap", "the client came with deploy names of its own, and logged in when they did not exist any more",
 		func(h *History, f *Failure) bool {
-			return f.Pin == ByNames && !f.Connecting && strings.Contains(f.Text, "unknown") &&
+			return f.Pin == ByNames && !f.Connecting && (strings.Contains(f.Text, "unknown") || f.Code == "42P01") &&
 				slices.ContainsFunc(h.within(f.Asked, f.At), func(s State) bool {
 					return s.Deploy == 0 && slices.ContainsFunc(h.within(f.Knocked, f.Opened), func(o State) bool { return o.Swaps == s.Swaps })
 				})

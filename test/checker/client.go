@@ -60,6 +60,7 @@ type client struct {
 
 func newCrowd(dsn string, names Names, password string, n int, seed uint64, think time.Duration, clock func() time.Duration) *crowd {
 	c := &crowd{dsn: dsn, names: names, password: password, think: think, clock: clock, seed: seed, stop: make(chan struct{})}
+	modes := names.modes()
 	for i := range n {
 		c.clients = append(c.clients, &client{crowd: c, id: i, mode: modes[i%len(modes)], rng: rand.New(rand.NewPCG(seed, uint64(i)))})
 	}
@@ -123,7 +124,8 @@ func (c *client) run() {
 
 // session is one connection's life.
 func (c *client) session() {
-	c.who = Who{Client: c.id, Session: c.who.Session + 1, Mode: c.mode.name, Pin: c.mode.pin}
+	n := c.who.Session + 1
+	c.who = Who{Client: c.id, Session: n, Mode: c.mode.name, Pin: c.mode.pin, Key: fmt.Sprintf("checker-%d-%d", c.id, n)}
 	if c.mode.pin == ByNames {
 		c.named.Store(1)
 		defer c.named.Store(0)
@@ -165,14 +167,17 @@ func (c *client) connect() (*pgx.Conn, error) {
 		return nil, fmt.Errorf("read the DSN: %w", err)
 	}
 	cfg.Password = c.password
-	cfg.RuntimeParams["application_name"] = fmt.Sprintf("checker-%d-%d", c.id, c.who.Session)
+	cfg.RuntimeParams["application_name"] = c.who.Key
 	switch c.mode.pin {
 	case ByCanary:
 		cfg.RuntimeParams["options"] = "-c mzcanary.arm=canary"
 	case ByStable:
 		cfg.RuntimeParams["options"] = "-c mzcanary.arm=stable"
 	case ByNames:
-		cfg.RuntimeParams["search_path"], cfg.RuntimeParams["cluster"] = c.names.Deploy(), c.names.Deploy()
+		cfg.RuntimeParams["search_path"] = c.names.path(c.names.Deploy())
+		if !c.names.Postgres {
+			cfg.RuntimeParams["cluster"] = c.names.Deploy()
+		}
 	}
 	cfg.DefaultQueryExecMode = c.mode.exec
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

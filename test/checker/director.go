@@ -16,7 +16,7 @@ const (
 	// look is the pause between two looks at the status.
 	look = 8 * time.Millisecond
 	// rolloutLimit is how long one rollout may take, faults and restarts included.
-	rolloutLimit = 90 * time.Second
+	rolloutLimit = 3 * time.Minute
 )
 
 // director plays the operator: it builds versions, starts rollouts, looks at the
@@ -111,7 +111,7 @@ func (d *director) build(ctx context.Context) error {
 func (d *director) change(ctx context.Context, statements []string, live, deploy int) error {
 	from := d.tl.clock()
 	err := d.target.Exec(ctx, statements)
-	if d.target.Faults() == nil && err == nil {
+	if !d.target.Tells() && err == nil {
 		d.tl.named(Span{from, d.tl.clock()}, live, deploy)
 	}
 	return err
@@ -125,7 +125,9 @@ func (d *director) begin(ctx context.Context) error {
 		switch {
 		case err == nil:
 			d.rollout = s.Rollout
-			return nil
+			j, err := d.prog.journal()
+			d.tl.salted(j.Salt)
+			return err
 		case !errors.As(err, &no) || no.Exit != deploy.ExitRace && no.Exit != deploy.ExitConnect:
 			return fmt.Errorf("start the rollout of version %d: %w", d.version, err)
 		}
@@ -157,7 +159,7 @@ func (d *director) note(asked, answered time.Duration, s admin.Status) {
 	if !open {
 		weight = 0
 	}
-	if d.target.Faults() == nil {
+	if !d.target.Tells() {
 		d.noteNames(answered, s)
 	}
 	d.noteUnknown(answered, s)

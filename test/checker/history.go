@@ -24,6 +24,8 @@ type State struct {
 	// Open says that there is a canary, Weight its share in basis points.
 	Open   bool
 	Weight int
+	// Salt is the rollout's: with a session's key it says which arm the weight gives.
+	Salt uint64
 	// Swaps counts the times another version came to stand behind the live names.
 	Swaps int
 	Why   string
@@ -49,6 +51,8 @@ type Who struct {
 	Client, Session int
 	Mode            string
 	Pin             Pin
+	// Key is what the weight hashes, the application_name; "" where it is not known.
+	Key string
 	// Knocked is before the session connected, Opened when its login had been
 	// answered: it came to be somewhere between.
 	Knocked, Opened time.Duration

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,14 @@ var modes = []mode{
 	{name: "pinned canary", pin: ByCanary, exec: simple, units: 40, work: (*client).transaction},
 	{name: "writer", exec: prepared, work: (*client).writing},
 	{name: "prepared", exec: prepared, work: (*client).mixed},
+}
+
+// modes are those that the server knows.
+func (n Names) modes() []mode {
+	if !n.Postgres {
+		return modes
+	}
+	return slices.DeleteFunc(slices.Clone(modes), func(m mode) bool { return m.name == "subscribe" || m.name == "cursor" })
 }
 
 func (m mode) mayConnect(c *crowd) bool {

@@ -2,6 +2,7 @@ package checker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"mzcanary/config"
+	"mzcanary/deploy"
 	"mzcanary/internal/admin"
 	"mzcanary/internal/app"
 )
@@ -40,13 +42,14 @@ type program struct {
 
 const configText = `
 listen:   {address: "%s"}
-upstream: {address: "%s", tls: {mode: disable}, dial_timeout: 2s}
+upstream: {address: "%s", kind: %s, tls: {mode: disable}, dial_timeout: 2s}
 control:  {user: "%s", database: "%s"}
 deployments:
   - name: shop
     database: "%s"
-    schemas:  [{live: %s, deploy: %s}]
-    clusters: [{live: %s, deploy: %s}]
+    schemas:  [%s]
+    clusters: [%s]
+    routing: {key: application_name} # known to the client, so that its arm is
     rollout:
       plan:
         steps:
@@ -56,9 +59,9 @@ deployments:
       minimum: {units: 1, exchanges: 5}
       ready: {max_lag: 5s, within: 1m, poll: 40ms, consecutive: 2, probe: 2s}
       on_rollback: {cancel_after: 1s, end_streams_after: 1s}
-    promote: {fence: %t, gather: %s, max_stall: %s, attempts: %d, patience: 20s, stragglers: %s}
+    promote: {method: %s, fence: %t, gather: %s, max_stall: %s, attempts: %d, patience: 20s, stragglers: %s}
     window:  {for: %s}
-    drain:   {for: %s, then: terminate}
+    drain:   {for: %s, then: %s}
 admin:    {address: "%s"}
 observe:  {address: "%s"}
 state:    {dir: "%s"}
@@ -80,8 +83,8 @@ func newProgram(s Script, n Names, upstream, password, dir string, log *record) 
 	if c.TerminateStragglers {
 		stragglers = "terminate"
 	}
-	text := fmt.Sprintf(configText, p.proxy, upstream, n.Control, n.Database, n.Database, n.Live, n.Deploy(), n.Live, n.Deploy(),
-		s.Share/100, c.Bake, c.Bake, c.Fence, c.Gather, c.MaxStall, c.Attempts, stragglers, c.Window, c.Drain, p.admin, p.observe, p.state)
+	text := fmt.Sprintf(configText, p.proxy, upstream, n.kind(), n.Control, n.Database, n.Database, n.pairs(), n.clusterPairs(),
+		s.Share/100, c.Bake, c.Bake, c.Method, c.Fence, c.Gather, c.MaxStall, c.Attempts, stragglers, c.Window, c.Drain, c.Then, p.admin, p.observe, p.state)
 	return p, os.WriteFile(p.file, []byte(text), 0o600)
 }
 
@@ -218,4 +221,17 @@ func (p *program) kill() error {
 		return fmt.Errorf("wait for the killed child: %w", err)
 	}
 	return nil
+}
+
+// journal reads what the program wrote down last; it runs meanwhile, or is dead.
+func (p *program) journal() (deploy.State, error) {
+	var file struct{ Journal deploy.Journal }
+	raw, err := os.ReadFile(filepath.Join(p.state, deployment+".json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &file)
+	}
+	if err != nil {
+		return deploy.State{}, fmt.Errorf("read the journal: %w", err)
+	}
+	return file.Journal.State, nil
 }

@@ -25,7 +25,7 @@ type Outcome struct {
 
 // Run plays a script on a simulated server of its own.
 func Run(ctx context.Context, s Script) (*Outcome, error) {
-	names := Names{Live: "prod", Base: "public", Database: "materialize", Control: "materialize", Size: "bootstrap"}
+	names := Names{Live: "prod", Wide: s.Config.Wide, Base: "public", Database: "materialize", Control: "materialize", Size: "bootstrap"}
 	tl := newTimeline(names)
 	server, err := simulate(s.Seed, tl.changed)
 	if err != nil {
@@ -41,7 +41,7 @@ func RunOn(ctx context.Context, s Script, dsn string) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := Names{Live: fmt.Sprintf("mzchk_%d", os.Getpid()), Database: server.cfg.Database, Control: server.cfg.User}
+	names := Names{Live: fmt.Sprintf("mzchk_%d", os.Getpid()), Wide: s.Config.Wide, Database: server.cfg.Database, Control: server.cfg.User}
 	names.Base = names.Live + "_base"
 	if names.Database == "" {
 		names.Database = "materialize"
@@ -89,7 +89,10 @@ func play(ctx context.Context, s Script, names Names, target Target, app, passwo
 	if err := d.prog.start(ctx); err != nil {
 		return out, fmt.Errorf("start the program: %w", err)
 	}
-	dsn := fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&search_path=%s&cluster=%s", app, d.prog.proxy, names.Database, names.Live, names.Live)
+	dsn := fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&search_path=%s", app, d.prog.proxy, names.Database, names.path(names.Live))
+	if !names.Postgres {
+		dsn += "&cluster=" + names.Live
+	}
 	d.crowd = newCrowd(dsn, names, password, s.Clients, s.Seed, s.Think, tl.clock)
 	err = d.perform(ctx)
 	err = errors.Join(err, d.prog.stop())
@@ -97,7 +100,7 @@ func play(ctx context.Context, s Script, names Names, target Target, app, passwo
 		log.note("the run failed: %v", err)
 	}
 
-	out.History = tl.history(d.crowd, Policy{TerminateStragglers: s.Config.TerminateStragglers, EndOldStreams: true, EndCanary: true})
+	out.History = tl.history(d.crowd, Policy{TerminateStragglers: s.Config.TerminateStragglers, EndOldStreams: s.Config.Then == "terminate", EndCanary: true})
 	stored, storedErr := target.Stored(ctx, names.Written())
 	for i := range out.History.Writes {
 		w := &out.History.Writes[i]

@@ -3,6 +3,7 @@ package checker
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,7 +26,11 @@ type Script struct {
 
 // Settings are the policies of a run.
 type Settings struct {
-	Fence               bool
+	Method string // swap or rename
+	Fence  bool
+	// Wide: several schemas and clusters are one deployment, and move together.
+	Wide                bool
+	Then                string // what drain does at its end: terminate or wait
 	TerminateStragglers bool
 	Attempts            int
 	Gather, MaxStall    time.Duration
@@ -73,6 +78,7 @@ const (
 	StopStart     Kind = "program stopped and started"
 	KillStart     Kind = "program killed and started"
 	PauseResume   Kind = "paused and resumed"
+	CutControl    Kind = "control connection cut"
 )
 
 // Moment is when a fault strikes: the first look at the status that shows it.
@@ -116,8 +122,8 @@ func (f Fault) String() string {
 func (s Script) String() string {
 	var b strings.Builder
 	c := s.Config
-	fmt.Fprintf(&b, "seed %d: %d clients, first step %d %%, fence %t, stragglers terminated %t, gather %s, max_stall %s",
-		s.Seed, s.Clients, s.Share/100, c.Fence, c.TerminateStragglers, c.Gather, c.MaxStall)
+	fmt.Fprintf(&b, "seed %d: %d clients, first step %d %%, by %s, fence %t, several pairs %t, drain then %s, stragglers terminated %t, gather %s, max_stall %s",
+		s.Seed, s.Clients, s.Share/100, c.Method, c.Fence, c.Wide, c.Then, c.TerminateStragglers, c.Gather, c.MaxStall)
 	if s.Child {
 		b.WriteString(", as a child")
 	}
@@ -133,14 +139,28 @@ func (s Script) String() string {
 	return b.String()
 }
 
-// clientsPerRun are one of every mode.
-const clientsPerRun = 24
+// clientsPerRun are one of every mode; crowdPerRun what some runs have.
+const (
+	clientsPerRun = 24
+	crowdPerRun   = 10 * clientsPerRun
+)
 
 // Draw makes the script of a seed.
 func Draw(seed uint64) Script {
 	r := rand.New(rand.NewPCG(seed, 0x636865636b657273))
 	s := Script{Seed: seed, Clients: clientsPerRun, Think: 12 * time.Millisecond, Share: 1000 * (1 + r.IntN(9)), Config: quiet()}
 	s.Config.Fence = r.IntN(4) > 0
+	s.Config.Wide = r.IntN(3) == 0
+	if r.IntN(4) == 0 {
+		s.Config.Method, s.Config.Fence = "rename", true // which is how it ends
+	}
+	if r.IntN(4) == 0 {
+		s.Config.Then = "wait"
+	}
+	if r.IntN(8) == 0 { // the same load from many, who take longer to come to rest
+		s.Clients, s.Think = crowdPerRun, s.Think*crowdPerRun/clientsPerRun
+		s.Config.Gather, s.Config.MaxStall = 3*s.Config.Gather, 3*s.Config.MaxStall
+	}
 	s.Config.TerminateStragglers = r.IntN(3) == 0
 	if s.Config.TerminateStragglers {
 		s.Config.Attempts = 2
@@ -152,7 +172,7 @@ func Draw(seed uint64) Script {
 }
 
 func quiet() Settings {
-	return Settings{Fence: true, Attempts: 5, Gather: 400 * time.Millisecond, MaxStall: time.Second,
+	return Settings{Method: "swap", Fence: true, Then: "terminate", Attempts: 5, Gather: 400 * time.Millisecond, MaxStall: time.Second,
 		Bake: 120 * time.Millisecond, Window: 150 * time.Millisecond, Drain: 200 * time.Millisecond}
 }
 
@@ -192,6 +212,32 @@ func Killed(seed uint64) Script {
 	return s
 }
 
+// OnPostgres makes a script of a server that nobody can tell to misbehave: connections
+// of the controller are cut, the program is stopped or killed, clients stand in the way.
+func OnPostgres(seed uint64) Script {
+	r := rand.New(rand.NewPCG(seed, 0x706f737467726573))
+	s := Draw(seed)
+	s.Clients, s.Think = clientsPerRun, 12*time.Millisecond // every session is a process
+	s.Child = r.IntN(2) == 0
+	for i := range s.Cycles {
+		var kept []Fault
+		for _, f := range s.Cycles[i].Faults {
+			switch f.Kind {
+			case LongTx, HalfMessage, PauseResume, StopStart:
+				kept = append(kept, f)
+			case SlowCommit, CutBefore, CutAfter, RaceCommit, SilentCommit, OtherDDL:
+				kept = append(kept, Fault{Kind: CutControl, When: AtPrepared, After: milliseconds(r, 0, 60)})
+			}
+		}
+		if s.Child {
+			kept = slices.DeleteFunc(kept, func(f Fault) bool { return f.Kind == StopStart })
+			kept = append(kept, Fault{Kind: KillStart, When: pick(r, AtRamp, AtFull, AtPromote, AtPrepared, AtPrepared, AtWindow), After: milliseconds(r, 0, 100)})
+		}
+		s.Cycles[i].Faults = kept
+	}
+	return s
+}
+
 func drawCycle(r *rand.Rand) Cycle {
 	c := Cycle{Ending: pick(r, EndCleaned, EndCleaned, EndHurried, EndHurried, EndSwapBack, EndSwapBack, EndSwapBack, EndInRamp, EndWhileSwap, EndLowerFirst)}
 	for range r.IntN(4) {
@@ -223,7 +269,7 @@ func drawFault(r *rand.Rand) Fault {
 	case SlowCommit:
 		return Fault{Kind: SlowCommit, When: before, For: milliseconds(r, 30, 500)}
 	case SilentCommit:
-		return Fault{Kind: SilentCommit, When: before, For: milliseconds(r, 1100, 1500)}
+		return Fault{Kind: SilentCommit, When: before, For: milliseconds(r, 1100, 1500)} // beyond max_stall, but for a crowd
 	case SlowAlter:
 		return Fault{Kind: SlowAlter, When: before, For: milliseconds(r, 5, 80)}
 	case SlowSet:

@@ -142,6 +142,11 @@ func (d *director) apply(ctx context.Context, f Fault) error {
 	case HalfMessage:
 		d.crowd.halfMessage.Store(int64(f.For))
 		d.later(Fault{Kind: f.Kind, When: f.When, For: time.Second}, func() { d.crowd.halfMessage.Store(0) })
+	case CutControl:
+		if p, ok := d.target.(*postgresTarget); ok {
+			return p.cutControl(ctx)
+		}
+		return fmt.Errorf("the control connection of %T cannot be cut", d.target)
 	case StopStart, KillStart:
 		return d.restart(ctx, f.Kind)
 	case PauseResume:
@@ -197,6 +202,14 @@ func (d *director) restart(ctx context.Context, kind Kind) error {
 		return fmt.Errorf("end the program: %w", err)
 	}
 	again := d.tl.clock()
+	// What it published after the last look, it had written down before.
+	j, err := d.prog.journal()
+	if err != nil {
+		return err
+	}
+	if open := j.Phase == deploy.PhaseRamping || j.Phase == deploy.PhasePromoting; open && d.tl.last().Live != d.version {
+		d.tl.route(Span{d.asked, again}, true, int(j.Weight), "the journal")
+	}
 	if err := d.prog.start(ctx); err != nil {
 		return fmt.Errorf("start the program again: %w", err)
 	}

@@ -23,6 +23,8 @@ type Target interface {
 	Address() string
 	// Faults is nil where nothing can be told to misbehave.
 	Faults() *sim.Faults
+	// Tells says that the timeline hears from the target what names stand for.
+	Tells() bool
 	Close() error
 }
 
@@ -47,6 +49,7 @@ func simulate(seed uint64, changed func(sim.Change)) (*simulated, error) {
 }
 
 func (s *simulated) Address() string { return s.address }
+func (s *simulated) Tells() bool     { return true }
 
 func (s *simulated) Exec(ctx context.Context, statements []string) error {
 	return s.Server.Exec(ctx, strings.Join(statements, ";"))
@@ -101,6 +104,7 @@ func dial(ctx context.Context, dsn string) (*real, error) {
 
 func (r *real) Address() string     { return r.address }
 func (r *real) Faults() *sim.Faults { return nil }
+func (r *real) Tells() bool         { return false }
 
 func (r *real) Exec(ctx context.Context, statements []string) error {
 	r.mu.Lock()

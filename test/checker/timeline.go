@@ -20,6 +20,7 @@ type timeline struct {
 	injected []Injected
 	versions map[string]int // by the id of the schema
 	building int            // the version that the next new deploy schema will be
+	salt     uint64         // of the newest rollout
 }
 
 func newTimeline(names Names) *timeline {
@@ -71,6 +72,13 @@ func (t *timeline) stand(span Span, live, deploy int) {
 	t.states = append(t.states, next)
 }
 
+// salted notes the salt of the rollout that begins; nobody is on the canary yet.
+func (t *timeline) salted(salt uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.salt = salt
+}
+
 // route notes what the controller was seen to have published.
 func (t *timeline) route(span Span, open bool, weight int, why string) {
 	t.mu.Lock()
@@ -79,7 +87,7 @@ func (t *timeline) route(span Span, open bool, weight int, why string) {
 	if last.Open == open && last.Weight == weight {
 		return
 	}
-	last.Span, last.Open, last.Weight, last.Why = span, open, weight, why
+	last.Span, last.Open, last.Weight, last.Salt, last.Why = span, open, weight, t.salt, why
 	t.states = append(t.states, last)
 }
 

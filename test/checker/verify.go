@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"mzcanary/router"
 )
 
 // Rule is a promise that was broken.
@@ -44,7 +46,9 @@ type Report struct {
 	// Lingering counts streams that ran across a swap and ended on the old version.
 	Lingering int
 	// Seen counts answers by version.
-	Seen                       map[int]int
+	Seen map[int]int
+	// Modes counts answers and acknowledged writes by the mode of the client.
+	Modes                      map[string]int
 	Sessions, Answers, Commits int
 }
 
@@ -61,7 +65,7 @@ func (r *Report) Broken(rules ...Rule) int {
 
 // Verify judges a history. It is pure: the same history gives the same report.
 func Verify(h *History) *Report {
-	r := &Report{Allowed: map[string]int{}, Seen: map[int]int{}}
+	r := &Report{Allowed: map[string]int{}, Seen: map[int]int{}, Modes: map[string]int{}}
 	for _, s := range h.States[1:] {
 		if s.Swaps > h.States[0].Swaps {
 			r.Commits = s.Swaps - h.States[0].Swaps
@@ -95,6 +99,7 @@ func (r *Report) broke(rule Rule, at time.Duration, format string, args ...any) 
 
 // answer judges one unit by itself.
 func (r *Report) answer(h *History, a *Answer) {
+	r.Modes[a.Mode]++
 	for _, v := range a.Versions {
 		r.Seen[v]++
 	}
@@ -155,10 +160,12 @@ func (s State) versions(w *Who, h *History) []int {
 		return []int{s.Deploy}
 	case w.Pin == ByNames || s.Weight == 0:
 		return []int{s.Live}
-	case s.Weight >= 10_000:
+	case w.Key == "" && s.Weight < 10_000:
+		return []int{s.Live, canary}
+	case router.PickAt(router.Hash(s.Salt, w.Key), router.Weight(s.Weight)) == router.Canary:
 		return []int{canary}
 	}
-	return []int{s.Live, canary}
+	return []int{s.Live}
 }
 
 // nameGrace is how long after a swap the proxy may take a session that logs in with
@@ -241,6 +248,9 @@ func (r *Report) failure(h *History, f *Failure) {
 
 // write: what was acknowledged is there once, what was not at most once.
 func (r *Report) write(w *Write) {
+	if w.Acked {
+		r.Modes[w.Mode]++
+	}
 	if w.Stored > 1 || w.Acked && w.Stored != 1 {
 		r.broke(RuleWrite, w.Opened, "%s wrote %s (acknowledged: %t) and it was found %d times", w.Who, w.ID, w.Acked, w.Stored)
 	}

@@ -32,6 +32,25 @@ func swappedBack() []State {
 	return append(released(), State{Span: span(40, 40.1), Live: 1, Deploy: 2, Swaps: 2})
 }
 
+// salted is an ordinary rollout whose salt is known; of the keys one is on the canary
+// at half the weight and the other is not.
+func salted() []State {
+	states := released()
+	states[2].Salt, states[3].Salt = 7, 7
+	return states
+}
+
+const stableKey, canaryKey = "checker-0-2", "checker-0-1"
+
+func keyed(key string, asked float64, version int) Answer {
+	a := answer(asked, asked+0.5, version)
+	a.Key = key
+	if key == canaryKey {
+		a.Session = 2
+	}
+	return a
+}
+
 // unit is an answer of session 1 of client 1, which the weight decides.
 func answer(asked, answered float64, versions ...int) Answer {
 	return Answer{Who: Who{Client: 1, Session: 1, Mode: "test"}, Asked: at(asked), Answered: at(answered), Ended: at(answered), Versions: versions}
@@ -56,6 +75,9 @@ func TestVerify(t *testing.T) {
 	}{
 		{name: "an ordinary life", states: released(),
 			answers: []Answer{answer(1, 2, 1), answer(12, 13, 1), answer(14, 15, 2), answer(23, 24, 2), answer(31, 32, 2)}},
+		{name: "on its arm below 100 %", states: salted(), answers: []Answer{keyed(stableKey, 12, 1), keyed(canaryKey, 12, 2), keyed(stableKey, 23, 2), keyed(canaryKey, 23, 2)}},
+		{name: "the new version for a session of the stable arm", states: salted(), answers: []Answer{keyed(stableKey, 12, 2)}, want: []Rule{RuleArm}},
+		{name: "the old version for a session of the canary arm", states: salted(), answers: []Answer{keyed(canaryKey, 12, 1)}, want: []Rule{RuleArm}},
 		{name: "new before there is a canary", states: released(), answers: []Answer{answer(6, 7, 2)}, want: []Rule{RuleArm}},
 		{name: "new while the weight is being published", states: released(), answers: []Answer{answer(9, 10.5, 2)}},
 		{name: "old at 100 %", states: released(), answers: []Answer{answer(23, 24, 1)}, want: []Rule{RuleArm}},

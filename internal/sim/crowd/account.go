@@ -2,6 +2,8 @@ package crowd
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"time"
 )
@@ -34,12 +36,52 @@ type Account struct {
 	Sessions int `json:"sessions"`
 	SeenOld  int `json:"seen_old"`
 	SeenNew  int `json:"seen_new"`
+	// Hopped counts answers by another version than the session had before, while no
+	// weight changed and everybody was in place; part of WrongVersions.
+	Hopped int `json:"hopped"`
+	// Shares are what share of the sessions the new version really had under every
+	// weight between nobody and everybody, as the clients can tell it.
+	Shares []Share `json:"shares"`
+	// Modes are the answers by how the clients talk.
+	Modes map[string]ModeTally `json:"modes"`
 	// Examples holds the first few faults in words.
 	Examples []string `json:"examples,omitempty"`
 }
 
+// ModeTally is what the clients of one mode were given. An empty answer is one
+// without a row: a SUBSCRIBE or cursor that was ended before it had one.
+type ModeTally struct {
+	Clients int `json:"clients"`
+	Answers int `json:"answers"`
+	Empty   int `json:"empty"`
+}
+
+// Share is the share of one weight, in one time in which it stood.
+type Share struct {
+	Weight   int `json:"weight"`   // basis points
+	Sessions int `json:"sessions"` // that follow the weight and had an answer
+	Canary   int `json:"canary"`   // of them, those on the new version
+	// Plausible: that many, or more, or fewer, are not out of reach for a proxy that
+	// draws every session with this weight.
+	Plausible bool `json:"plausible"`
+}
+
 // Clean reports whether the account is without fault.
-func (a *Account) Clean() bool { return a.ClientErrors == 0 && a.WrongVersions == 0 }
+func (a *Account) Clean() bool {
+	return a.ClientErrors == 0 && a.WrongVersions == 0 && len(a.Silent()) == 0 &&
+		!slices.ContainsFunc(a.Shares, func(s Share) bool { return !s.Plausible })
+}
+
+// Silent lists the modes that never had an answer: nothing is known of them.
+func (a *Account) Silent() []string {
+	var out []string
+	for _, mode := range slices.Sorted(maps.Keys(a.Modes)) {
+		if a.Modes[mode].Answers == 0 {
+			out = append(out, mode)
+		}
+	}
+	return out
+}
 
 // maxExamples bounds the faults told in words; the counts are complete.
 const maxExamples = 8
@@ -75,13 +117,34 @@ type failure struct {
 	version    Version
 }
 
+// stay is one session in one period.
+type stay struct {
+	session int32
+	period  int
+}
+
 // check judges one client's notes.
-func (a *Account) check(c *client, v *verdicts) {
+func (a *Account) check(c *client, v *verdicts, counted []Share) {
 	sort.SliceStable(c.answers, func(i, j int) bool { return c.answers[i].asked.Before(c.answers[j].asked) })
 	newest := map[int32]answer{} // per session: the latest answer by the newer version
+	stays := map[stay]answer{}   // the first answer
 	for _, n := range c.answers {
-		a.checkAnswer(c, v, n, newest)
+		a.checkAnswer(c, v, n, newest, stays)
 	}
+	for s, first := range stays {
+		if c.mode.pinned() || !v.faulty.IsZero() && first.answered.After(v.faulty) {
+			continue
+		}
+		counted[s.period].Sessions++
+		if first.version == v.periods[s.period].canary {
+			counted[s.period].Canary++
+		}
+	}
+	if a.Modes == nil {
+		a.Modes = map[string]ModeTally{}
+	}
+	m := a.Modes[c.mode.String()]
+	a.Modes[c.mode.String()] = ModeTally{Clients: m.Clients + 1, Answers: m.Answers + len(c.answers), Empty: m.Empty + c.empty}
 	for _, f := range c.failures {
 		if f.connection && (v.killed(f.at) || v.killed(f.asked)) {
 			a.LostByKill++
@@ -98,7 +161,7 @@ func (a *Account) check(c *client, v *verdicts) {
 	a.Sessions += int(c.sessions)
 }
 
-func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32]answer) {
+func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32]answer, stays map[stay]answer) {
 	tally := a.arm(n.version, v.versionAt(n.answered))
 	a.Exchanges++
 	tally.Exchanges++
@@ -109,6 +172,13 @@ func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32
 		a.SeenNew++
 	}
 	allowed := v.allowed(c.mode, n.asked, n.answered)
+	hopped := false
+	if p := v.period(n.asked, n.answered); p >= 0 && !n.mixed {
+		first, seen := stays[stay{n.session, p}]
+		if hopped = seen && first.version != n.version; !seen {
+			stays[stay{n.session, p}] = n
+		}
+	}
 	switch last, seen := newest[n.session]; {
 	case n.mixed:
 		a.Mixed++
@@ -118,6 +188,9 @@ func (a *Account) checkAnswer(c *client, v *verdicts, n answer, newest map[int32
 	case seen && n.version == Old && !v.loweredBetween(last.asked, n.answered):
 		a.Backwards++
 		a.example("client %d (%s): went back to the old version %s after the start", c.id, c.mode, c.since(n.asked))
+	case hopped:
+		a.Hopped++
+		a.example("client %d (%s): changed to the %s version %s after the start while no weight changed", c.id, c.mode, n.version, c.since(n.asked))
 	default:
 		if n.version == New {
 			newest[n.session] = n

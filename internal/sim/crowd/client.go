@@ -28,6 +28,7 @@ type client struct {
 	sessions int32
 	last     Version
 	answers  []answer
+	empty    int
 	failures []failure
 }
 
@@ -141,7 +142,8 @@ func (c *client) exchange(conn *pgx.Conn) error {
 		return nil
 	}
 	if seen == NoVersion {
-		return nil // nothing was answered, nothing to judge
+		c.empty++ // nothing was answered, nothing to judge
+		return nil
 	}
 	n := answer{asked: asked, answered: time.Now(), version: seen, session: c.sessions, mixed: seen == both}
 	c.answers = append(c.answers, n)

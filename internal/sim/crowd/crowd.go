@@ -64,6 +64,9 @@ const (
 	modePinnedStable
 )
 
+// pinned: its arm is fixed by what the client asked for, so no weight moves it.
+func (m mode) pinned() bool { return m == modePinnedCanary || m == modePinnedStable }
+
 func (m mode) String() string {
 	return [...]string{"simple", "extended", "prepared", "transaction", "batch", "copy out",
 		"reconnecting", "subscribe", "cursor", "pinned canary", "pinned stable"}[m]
@@ -130,11 +133,18 @@ func (c *Crowd) Close(ctx context.Context) (*Account, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("clients did not finish their last exchange: %w", ctx.Err())
 	}
+	return judge(c.clients, c.opts.Timeline.verdicts()), nil
+}
+
+// judge checks every note of every client.
+func judge(clients []*client, v *verdicts) *Account {
 	a := &Account{}
-	v := c.opts.Timeline.verdicts()
-	for _, cl := range c.clients {
-		a.check(cl, v)
+	counted := make([]Share, len(v.periods))
+	v.disturbed(clients)
+	for _, cl := range clients {
+		a.check(cl, v, counted)
 	}
+	a.share(v, counted)
 	a.WrongVersions, a.ClientErrors = a.Stable.WrongVersions+a.Canary.WrongVersions, a.Stable.ClientErrors+a.Canary.ClientErrors
-	return a, nil
+	return a
 }

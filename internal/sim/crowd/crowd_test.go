@@ -3,7 +3,9 @@ package crowd
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,11 +26,11 @@ GRANT USAGE ON CLUSTER prod TO PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA prod TO PUBLIC;
 `
 
-// TestCrowdOnTheServerItself lets every mode work without a proxy: whatever the
-// account blames then is the crowd's or the simulator's own fault.
-func TestCrowdOnTheServerItself(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	s := sim.New(sim.Options{})
+// onServer serves one version until the test ends.
+func onServer(t *testing.T) (s *sim.Server, dsn string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s = sim.New(sim.Options{})
 	if err := s.Exec(ctx, oneVersion); err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +40,38 @@ func TestCrowdOnTheServerItself(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, ln) }()
-	defer func() { cancel(); <-served }()
+	t.Cleanup(func() { cancel(); <-served })
+	return s, fmt.Sprintf("postgres://app@%s/materialize?sslmode=disable&search_path=prod&cluster=prod", ln.Addr())
+}
 
+// TestSubscribeEndsWhenTheCrowdDoes: also when the crowd ended before the server ran
+// the statement, and never without its first row.
+func TestSubscribeEndsWhenTheCrowdDoes(t *testing.T) {
+	_, dsn := onServer(t)
+	stop := make(chan struct{})
+	close(stop)
+	c := &client{mode: modeStream, opts: &Options{DSN: dsn}, counts: &counts{}, stop: stop, rng: rand.New(rand.NewPCG(1, 1))}
+	conn, err := c.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 50 {
+		if v, err := c.subscribe(ctx, conn); v != Old || err != nil {
+			t.Fatalf("version %s, %v", v, err)
+		}
+	}
+}
+
+// TestCrowdOnTheServerItself lets every mode work without a proxy: whatever the
+// account blames then is the crowd's or the simulator's own fault.
+func TestCrowdOnTheServerItself(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s, dsn := onServer(t)
 	c, err := Start(Options{
-		DSN:     fmt.Sprintf("postgres://app@%s/materialize?sslmode=disable&search_path=prod&cluster=prod", ln.Addr()),
+		DSN:     dsn,
 		Clients: len(mix), Seed: 1, Think: 5 * time.Millisecond, Timeline: &Timeline{},
 	})
 	if err != nil {
@@ -76,7 +106,10 @@ func TestCrowdOnTheServerItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !a.Clean() || a.SeenNew != 0 || a.Exchanges < 500 {
+	if a.ClientErrors+a.WrongVersions != 0 || a.SeenNew != 0 || a.Exchanges < 500 {
 		t.Errorf("%+v", a)
+	}
+	if silent := a.Silent(); !slices.Equal(silent, []string{"pinned canary"}) || a.Clean() {
+		t.Errorf("without an answer: %q, clean %t; there is no canary here, and no account is clean about a mode it knows nothing of", silent, a.Clean())
 	}
 }

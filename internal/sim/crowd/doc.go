@@ -12,7 +12,11 @@
 //     the account never blames a client for an answer that was right.
 //  3. Within a transaction two versions are wrong whatever the time; so is a
 //     session that goes back in version while nothing was taken back.
-//  4. Close checks every note against the Timeline and returns the Account. An
+//  4. While a weight stands and everybody is in place, a session must not change
+//     sides, and the share of the sessions on the new version must be one that
+//     this weight can give.
+//  5. Close checks every note against the Timeline and returns the Account. An
 //     error that the client did not cause itself is counted; connections lost by
-//     a kill that the Timeline knows of are counted apart.
+//     a kill that the Timeline knows of are counted apart. A mode without a single
+//     answer is a fault, for nothing is known of it.
 package crowd

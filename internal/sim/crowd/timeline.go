@@ -1,6 +1,7 @@
 package crowd
 
 import (
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -109,10 +110,33 @@ type state struct {
 	lowered bool    // sessions may go back in version until the next state
 }
 
+// period is a time in which a weight stood and everybody was where it put them:
+// nobody may change arms in it.
+type period struct {
+	span
+	weight int     // basis points
+	canary Version // the version that is not behind the live names
+}
+
 // verdicts is the timeline in order, ready to be asked.
 type verdicts struct {
-	states []state
-	kills  []span
+	states  []state
+	periods []period
+	kills   []span
+	// faulty is when the first error was made on purpose, zero if none was. From then
+	// on an arm may have sessions without an answer, so no shares are counted.
+	faulty time.Time
+}
+
+// disturbed looks for the first error that was made on purpose.
+func (v *verdicts) disturbed(clients []*client) {
+	for _, c := range clients {
+		for _, f := range c.failures {
+			if f.injected && (v.faulty.IsZero() || f.asked.Before(v.faulty)) {
+				v.faulty = f.asked
+			}
+		}
+	}
 }
 
 func (t *Timeline) verdicts() *verdicts {
@@ -126,8 +150,29 @@ func (t *Timeline) verdicts() *verdicts {
 	for _, n := range notes {
 		m.take(n)
 		v.states = append(v.states, m.state(n.at))
+		v.take(n, &m)
 	}
 	return v
+}
+
+// take begins a period when a weight has settled, and ends it with whatever else
+// happens.
+func (v *verdicts) take(n note, m *machine) {
+	last := len(v.periods) - 1
+	open := last >= 0 && v.periods[last].to.IsZero()
+	switch {
+	case n.kind != noteSettled && open:
+		v.periods[last].to = n.at
+	case n.kind == noteSettled && n.weight == m.weight && !open:
+		v.periods = append(v.periods, period{span: span{from: n.at}, weight: n.weight, canary: both &^ m.live})
+	}
+}
+
+// period finds the one in which all of an exchange lies, -1 if none.
+func (v *verdicts) period(asked, answered time.Time) int {
+	return slices.IndexFunc(v.periods, func(p period) bool {
+		return !asked.Before(p.from) && (p.to.IsZero() || !answered.After(p.to))
+	})
 }
 
 // machine folds the notes into what is possible.

@@ -82,11 +82,7 @@ func TestRollbackNarrowsAgain(t *testing.T) {
 
 // account judges one client's notes against the ordinary rollout.
 func account(m mode, answers []answer, failures []failure, tl *Timeline) *Account {
-	c := &client{mode: m, answers: answers, failures: failures, start: at(0), sessions: 1}
-	a := &Account{}
-	a.check(c, tl.verdicts())
-	a.WrongVersions, a.ClientErrors = a.Stable.WrongVersions+a.Canary.WrongVersions, a.Stable.ClientErrors+a.Canary.ClientErrors
-	return a
+	return judge([]*client{{mode: m, answers: answers, failures: failures, start: at(0), sessions: 1}}, tl.verdicts())
 }
 
 func TestAccountTurnsRed(t *testing.T) {
@@ -99,6 +95,8 @@ func TestAccountTurnsRed(t *testing.T) {
 		{"new too early", []answer{{asked: at(1), answered: at(2), version: New}}, 1},
 		{"old after the commit", []answer{{asked: at(31), answered: at(31), version: Old}}, 1},
 		{"went back in the ramp", []answer{{asked: at(12), answered: at(12), version: New}, {asked: at(13), answered: at(13), version: Old}}, 1},
+		{"changed sides in the ramp", []answer{{asked: at(12), answered: at(12), version: Old}, {asked: at(13), answered: at(13), version: New}}, 1},
+		{"changed sides while the weight did", []answer{{asked: at(9), answered: at(9), version: Old}, {asked: at(10), answered: at(11), version: New}}, 0},
 		{"another session may still be old", []answer{{asked: at(12), answered: at(12), version: New, session: 1}, {asked: at(13), answered: at(13), version: Old, session: 2}}, 0},
 		{"two versions in a transaction", []answer{{asked: at(12), answered: at(12), version: both, mixed: true}}, 1},
 		{"asked before the commit, answered old after it", []answer{{asked: at(15), answered: at(31), version: Old}}, 0},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -117,11 +118,14 @@ func (c *client) copyOut(ctx context.Context, conn *pgx.Conn) (Version, error) {
 }
 
 // subscribe reads a stream for a while and then cancels it, as such a client
-// does. Its version is the one it began with; a row of another one is mixed.
+// does. Its version is the one it began with; a row of another one is mixed. The
+// cancel waits for the first row: sent before the server runs the statement, it
+// would be lost, and nothing would ever end the stream.
 func (c *client) subscribe(ctx context.Context, conn *pgx.Conn) (Version, error) {
 	reading, done := context.WithCancel(ctx)
 	defer done()
-	cancelled := make(chan error, 1)
+	cancelled, began := make(chan error, 1), make(chan struct{})
+	first := sync.OnceFunc(func() { close(began) })
 	length := time.Second + time.Duration(c.rng.Int64N(int64(2*time.Second)))
 	go func() {
 		t := time.NewTimer(length)
@@ -133,6 +137,12 @@ func (c *client) subscribe(ctx context.Context, conn *pgx.Conn) (Version, error)
 			cancelled <- nil
 			return
 		}
+		select {
+		case <-began:
+		case <-reading.Done():
+			cancelled <- nil
+			return
+		}
 		cancelled <- conn.PgConn().CancelRequest(ctx)
 	}()
 	seen := NoVersion
@@ -140,6 +150,7 @@ func (c *client) subscribe(ctx context.Context, conn *pgx.Conn) (Version, error)
 	for results.NextResult() {
 		rr := results.ResultReader()
 		for rr.NextRow() {
+			first()
 			seen |= ParseVersion(string(rr.Values()[2]))
 		}
 		_, _ = rr.Close() // the error comes again from results.Close
