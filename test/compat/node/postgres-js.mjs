@@ -117,7 +117,8 @@ const common = [
     assert(Date.now() - began < 5000, 'the cancel was slow')
     await read(sql, t)
   }],
-  ['pool', async (_, t) => withSql({ max: 3, max_lifetime: 1 }, async (sql) => {
+  // No max_lifetime: a connection whose time is over while reserve waits for one leaves postgres.js waiting for ever, connected directly as well.
+  ['pool', async (_, t) => withSql({ max: 3 }, async (sql) => {
     await Promise.all(Array.from({ length: 5 }, async () => {
       for (let i = 1; i <= 4; i++) {
         t.exchange(await one(sql, i))
