@@ -141,6 +141,7 @@ type Proxy struct {
 	reg     registry
 	cancels *canceller
 	sweep   *sweeper
+	loops   loops
 	dials   chan struct{} // places of those that dial the server
 	count   counters
 
@@ -283,6 +284,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	p.reg.releaseHolds()
 	p.wg.Wait()
+	p.loops.stop()
 	return err
 }
 
