@@ -30,8 +30,10 @@ type loop struct {
 	wakefd int // an eventfd, written to when the loop sleeps
 	gatefd int // an epoll instance on the runtime's poller; see park
 	file   *os.File
-	gate   syscall.RawConn // gatefd's
-	buf    *[]byte         // every read goes here; a flow that must keep a large one takes it and leaves another
+	gate   syscall.RawConn       // gatefd's
+	lookFn func(fd uintptr) bool // look, bound once: binding allocates
+	seen   int                   // by look
+	buf    *[]byte               // every read goes here; a flow that must keep a large one takes it and leaves another
 	p      *Proxy
 
 	// events, flows and free belong to the goroutine. An event names a slot of
@@ -93,6 +95,7 @@ func newLoop(p *Proxy) (l *loop, err error) {
 	if l.gate, err = l.file.SyscallConn(); err != nil {
 		return nil, err
 	}
+	l.lookFn = l.look
 	l.buf = p.getBuffer(true)
 	return l, nil
 }
@@ -244,17 +247,20 @@ func (l *loop) poll(ms int) int {
 // park waits for an event as goroutines do, for gate to become readable. gate
 // watches the loop's epoll instance for as long as that takes, and only then, or
 // each of its edges would wake the runtime's poller too.
-func (l *loop) park() (n int) {
+func (l *loop) park() int {
 	l.watchSelf(unix.EPOLLIN)
-	err := l.gate.Read(func(uintptr) bool {
-		n = l.poll(0)
-		return n > 0
-	})
+	err := l.gate.Read(l.lookFn)
 	l.watchSelf(0)
 	if err != nil {
 		return l.poll(-1) // the runtime cannot wait for it
 	}
-	return n
+	return l.seen
+}
+
+// look is park's look at the loop's own epoll instance; false waits.
+func (l *loop) look(uintptr) bool {
+	l.seen = l.poll(0)
+	return l.seen > 0
 }
 
 // watchSelf sets what gate watches the loop's epoll instance for. It does not
