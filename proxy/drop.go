@@ -6,19 +6,25 @@ import (
 	"mzcanary/internal/wire"
 )
 
+// sayCancelled answers a message of this type, which waited at the gate, with
+// the error of a cancelled statement. alone: it is a message of its own, not the
+// beginning of a batch that goes on to its Sync.
+func (s *session) sayCancelled(kind byte) (alone bool, err error) {
+	return kind == 'Q' || kind == 'F', s.say(wire.AppendError(nil, wire.Notice{
+		Severity: "ERROR", Code: "57014", Message: "canceling statement due to user request",
+		Detail: "It was waiting for a rollout to release this session and was not sent to the server.",
+	}))
+}
+
 // discard answers the message at the beginning of p, which waited at the gate,
 // with the error of a cancelled statement, and takes off it what a server would
 // discard after that: a Query, or an extended batch to its Sync. What has not
 // been read yet of it is read here. It returns what is left of p.
 func (s *session) discard(p []byte) ([]byte, error) {
-	if err := s.say(wire.AppendError(nil, wire.Notice{
-		Severity: "ERROR", Code: "57014", Message: "canceling statement due to user request",
-		Detail: "It was waiting for a rollout to release this session and was not sent to the server.",
-	})); err != nil {
+	alone, err := s.sayCancelled(p[0])
+	if err != nil {
 		return nil, err
 	}
-	kind := p[0]
-	alone := kind == 'Q' || kind == 'F'
 	var own *[]byte
 	defer func() {
 		if own != nil {
@@ -86,6 +92,17 @@ func (s *session) readMore(own **[]byte) ([]byte, error) {
 func (s *session) say(b []byte) error {
 	s.cw.Lock()
 	defer s.cw.Unlock()
+	return s.toClient(b)
+}
+
+// toClient writes to the client; in a flow it never waits. Under cw.
+func (s *session) toClient(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if s.flow != nil {
+		return s.flow.toClient(b)
+	}
 	return s.client.write(b)
 }
 

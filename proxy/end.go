@@ -18,8 +18,10 @@ const (
 	lastReadTime = time.Second
 )
 
-// run carries the session from its login to its end and leaves nothing behind.
+// run is the life of a session that no loop carries: two pumps, from its login
+// to its end. It leaves nothing behind.
 func (s *session) run() {
+	s.wake = make(chan struct{}, 1)
 	serverDone := make(chan struct{})
 	s.p.wg.Go(func() {
 		defer close(serverDone)
@@ -56,21 +58,21 @@ func (s *session) fatalRelayed() bool {
 	return s.lastFatal
 }
 
-// clientEnded draws the conclusions of the client's pump's end, and says how
-// long the server's may go on.
+// clientEnded draws the conclusions of the end of the client's stream, and says
+// how long the server's may go on; negative: endWith is on its way.
 func (s *session) clientEnded(err error) time.Duration {
 	if s.over() || errors.Is(err, errEnded) {
 		return 0
 	}
 	if f, ok := errors.AsType[*wire.Failure](err); ok {
 		s.endWith(f)
-		return 0
+		return -1
 	}
 	if _, ok := errors.AsType[*serverError](err); ok {
 		return lastReadTime
 	}
 	if errors.Is(err, errTerminated) {
-		s.server.closeWrite()
+		s.halfClose()
 		return terminateTime
 	}
 	// The client has gone, with a message waiting or an exchange running.
@@ -87,8 +89,17 @@ func (s *session) clientEnded(err error) time.Duration {
 		// Without this a query, and above all a SUBSCRIBE, would go on.
 		s.p.wg.Go(func() { s.p.forwardCancel(s) })
 	}
-	s.server.closeWrite()
+	s.halfClose()
 	return goneTime
+}
+
+// halfClose tells the server that the client has nothing more to say.
+func (s *session) halfClose() {
+	if s.flow != nil {
+		s.flow.halfClose()
+		return
+	}
+	s.server.closeWrite()
 }
 
 // over tells whether the session is being torn down.
@@ -101,7 +112,7 @@ func (s *session) over() bool {
 	}
 }
 
-// serverEnded draws the conclusions of the server's pump's end.
+// serverEnded draws the conclusions of the end of the server's stream.
 func (s *session) serverEnded(err error) {
 	if s.over() {
 		return
@@ -114,10 +125,12 @@ func (s *session) serverEnded(err error) {
 		return
 	}
 	if _, ok := errors.AsType[*clientError](err); ok {
-		if running {
-			s.p.forwardCancel(s)
-		}
-		s.abort(nil)
+		s.p.wg.Go(func() {
+			if running {
+				s.p.forwardCancel(s)
+			}
+			s.abort(nil)
+		})
 		return
 	}
 	if silent || s.fatalRelayed() {

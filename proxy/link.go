@@ -7,21 +7,13 @@ import (
 	"time"
 )
 
-// link is one leg of a session. Reads belong to the leg's pump. Writes to the
-// server belong to whoever the gate says, writes to the client to the holder of
-// session.cw.
+// link is one leg of a session that pumps carry, or that no loop carries yet.
+// Reads belong to the leg's pump. Writes to the server belong to whoever the gate
+// says, writes to the client to the holder of session.cw.
 type link struct {
 	conn net.Conn
-	// raw is set for a plain TCP connection, whose descriptor is read and written
-	// without the detour over net.Conn.
-	raw syscall.RawConn
-	// sock is the TCP socket under conn, also under TLS; nil in memory. Only ever
-	// used for looking (peek, poll), through its own callback.
+	// sock is the TCP socket under conn, also under TLS; nil in memory.
 	sock syscall.RawConn
-
-	out     []byte // what onWritable still has to write
-	outErr  error
-	writeFn func(fd uintptr) bool // onWritable, bound once: binding allocates
 
 	secured *secured // when conn is TLS
 }
@@ -29,13 +21,9 @@ type link struct {
 // newLink wraps conn, whose socket is base: the same unless conn is TLS.
 func newLink(conn, base net.Conn) *link {
 	l := &link{conn: conn}
-	l.writeFn = l.onWritable
 	if t, ok := base.(*net.TCPConn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
 			l.sock = raw
-			if rawPath && conn == base {
-				l.raw = raw
-			}
 		}
 	}
 	if w, ok := conn.(waiter); ok {
@@ -53,74 +41,36 @@ func (l *link) await() error {
 	return l.secured.conn.AwaitRead(l.secured.readable)
 }
 
-// write writes all of b. On the raw path it may be called from within a
-// callback of the other leg; a write that must wait waits for readiness there,
-// until expire.
-func (l *link) write(b []byte) error {
-	if len(b) == 0 {
-		return nil
-	}
-	if l.raw == nil {
-		_, err := l.conn.Write(b)
-		return err
-	}
-	l.out, l.outErr = b, nil
-	err := l.raw.Write(l.writeFn)
-	l.out = nil
-	if l.outErr != nil {
-		return l.outErr
-	}
-	return err
+// plain tells whether what goes over the socket is the session's own bytes.
+func (l *link) plain() bool {
+	_, ok := l.conn.(*net.TCPConn)
+	return ok
 }
 
-// writeUnit writes an injected unit. Its writer need not be the one whose bytes
-// go through out, and may still be returning from its write when the server has
-// answered and the next writer begins: it has no state in the link.
-func (l *link) writeUnit(b []byte) error {
+// write writes all of b.
+func (l *link) write(b []byte) error {
 	_, err := l.conn.Write(b)
 	return err
 }
 
-// onWritable writes what is left of out; false waits until the socket takes more.
-func (l *link) onWritable(fd uintptr) bool {
-	for len(l.out) > 0 {
-		n, err := writeSocket(fd, l.out)
-		if n > 0 {
-			l.out = l.out[n:]
-			continue
-		}
-		switch err {
-		case syscall.EAGAIN:
-			return false
-		case syscall.EINTR:
-		default:
-			l.outErr = err
-			return true
-		}
-	}
-	return true
-}
+// writeUnit writes an injected unit. Its writer need not be the one that writes
+// otherwise, and may still be returning from its write when the server has
+// answered and the next writer begins.
+func (l *link) writeUnit(b []byte) error { return l.write(b) }
 
 // expire ends every read and write that waits on the leg, now and later: the
-// first step of a teardown, because a callback that waits keeps Close waiting.
+// first step of a teardown.
 func (l *link) expire() { l.conn.SetDeadline(time.Unix(1, 0)) }
 
 // hungUp tells whether the peer has closed its half or broken the connection,
 // even when bytes that it sent before are still unread. False in memory, where
 // nobody can look.
-func (l *link) hungUp() bool { return l.look(socketHungUp) }
-
-// closedUnderneath tells whether a read would give the end of the stream or an
-// error: what the pump can miss, because end and last bytes may come in one
-// event (trap a). Bytes waiting to be read are no end.
-func (l *link) closedUnderneath() bool { return l.look(socketEnded) }
-
-func (l *link) look(see func(fd uintptr) bool) (seen bool) {
+func (l *link) hungUp() (gone bool) {
 	if l.sock != nil {
 		// An error means closed already: nothing to see.
-		_ = l.sock.Control(func(fd uintptr) { seen = see(fd) })
+		_ = l.sock.Control(func(fd uintptr) { gone = socketHungUp(fd) })
 	}
-	return seen
+	return gone
 }
 
 // closeWrite ends our half of the stream, where the transport has halves.
@@ -142,6 +92,95 @@ func (l *link) closeAfterLastWord() {
 	l.conn.Close()
 }
 
-// endRead ends the pump's read for good: the stream has ended, and the pump did
-// not see it.
+// endRead ends the pump's read for good: the other side of the session has found
+// that it is over.
 func (l *link) endRead() { l.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// reader reads a leg for its pump, into a buffer that is large only while reads
+// fill it. On TCP, plain or TLS, it holds none while it waits.
+type reader struct {
+	p    *Proxy
+	l    *link
+	buf  *[]byte
+	last int // bytes of the last read
+
+	err error // of the callback
+	fn  func(fd uintptr) bool
+}
+
+// read gives the next bytes; they are valid until it is called again.
+func (r *reader) read() ([]byte, error) {
+	if loopPath && r.l.plain() && r.l.sock != nil {
+		return r.readSocket()
+	}
+	large := r.buf != nil && r.last == len(*r.buf)
+	r.free()
+	if err := r.l.await(); err != nil {
+		return nil, err
+	}
+	r.buf = r.p.getBuffer(large)
+	n, err := r.l.conn.Read(*r.buf)
+	r.last = n
+	if n > 0 {
+		return (*r.buf)[:n], nil // an error that came with them comes again
+	}
+	return nil, err
+}
+
+func (r *reader) readSocket() ([]byte, error) {
+	large := r.buf != nil && r.last == len(*r.buf)
+	r.free()
+	if large {
+		r.buf = r.p.getBuffer(true)
+	}
+	if r.fn == nil {
+		r.fn = r.onReadable // bound once: binding allocates
+	}
+	// Entering resets the poller's readiness; nothing is lost, because the callback
+	// reads before it waits.
+	if err := r.l.sock.Read(r.fn); err != nil {
+		return nil, err
+	}
+	if r.last > 0 {
+		return (*r.buf)[:r.last], nil
+	}
+	return nil, r.err
+}
+
+// onReadable reads once; false waits, without a buffer.
+func (r *reader) onReadable(fd uintptr) bool {
+	if r.buf == nil {
+		r.buf = r.p.getBuffer(false)
+	}
+	for {
+		n, err := readSocket(fd, *r.buf)
+		if r.last = max(n, 0); n > 0 {
+			return true
+		}
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			r.free()
+			return false
+		case err == nil:
+			r.err = io.EOF
+			return true
+		default:
+			r.err = err
+			return true
+		}
+	}
+}
+
+// take replaces the buffer by one that n bytes were read into.
+func (r *reader) take(buf *[]byte, n int) {
+	r.free()
+	r.buf, r.last = buf, n
+}
+
+func (r *reader) free() {
+	if r.buf != nil {
+		r.p.putBuffer(r.buf)
+		r.buf = nil
+	}
+}

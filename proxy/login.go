@@ -31,7 +31,6 @@ func (s *session) loginMessage(step *wire.Step, next *after) {
 		}
 	case 'E':
 		s.lastFatal = true // whatever its severity: the login has failed
-		next.more = true
 	case 'Z':
 		s.track.Server(m)
 		s.ready = append([]byte(nil), sp.msg...)
@@ -84,7 +83,7 @@ func (s *session) finishLogin() (unit []byte, err error) {
 
 	s.cw.Lock()
 	s.clientClean = true
-	err = s.client.write(s.ready)
+	err = s.toClient(s.ready)
 	s.cw.Unlock()
 	s.ready = nil
 	if err != nil {

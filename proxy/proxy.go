@@ -151,6 +151,7 @@ type Proxy struct {
 	reg     registry
 	cancels *canceller
 	sweep   *sweeper
+	loops   loops
 	dials   chan struct{} // places of those that dial the server
 	count   counters
 
@@ -309,6 +310,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	p.reg.releaseHolds()
 	p.wg.Wait()
+	p.loops.stop()
 	return err
 }
 

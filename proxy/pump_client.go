@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"io"
-	"syscall"
 	"time"
 )
 
@@ -21,175 +19,40 @@ type serverError struct{ err error }
 func (e *serverError) Error() string { return "writing to the server: " + e.err.Error() }
 func (e *serverError) Unwrap() error { return e.err }
 
-// clientPump reads the client until its end. What may go on at once is written
-// to the server within the read; what must wait at the gate is carried outside
-// of it.
-type clientPump struct {
-	s     *session
-	buf   *[]byte // from the proxy's pool while bytes are in it
-	rest  []byte  // of buf: not yet admitted
-	held  bool    // rest came to the closed gate
-	err   error
-	drain bool // read on to EAGAIN or the end, see onReadable
-	fn    func(fd uintptr) bool
-}
-
-// pumpClient runs until the client's stream ends for the session, and says why.
+// pumpClient reads the client, and carries what it sends past the gate, until
+// its stream ends for the session. It says why.
 func (s *session) pumpClient() error {
-	c := &clientPump{s: s}
-	c.fn = c.onReadable
+	r := reader{p: s.p, l: s.client}
+	defer r.free()
 	for {
-		if err := c.read(); err != nil {
-			return err
-		}
-		if len(c.rest) > 0 {
-			err := s.carry(c.rest, c.held)
-			c.rest = nil
-			c.free()
-			if err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (c *clientPump) free() {
-	if c.buf != nil {
-		c.s.p.putBuffer(c.buf)
-		c.buf = nil
-	}
-}
-
-// read reads and forwards until something must wait (c.rest) or the stream ends.
-func (c *clientPump) read() error {
-	if a := c.s.ahead; a != nil {
-		return c.readAhead(a)
-	}
-	if c.s.client.raw == nil {
-		return c.readPortable()
-	}
-	// Entering resets the poller's readiness: an edge that came in between is
-	// lost unless the first reads go on to EAGAIN (trap d).
-	c.drain, c.err = true, nil
-	err := c.s.client.raw.Read(c.fn)
-	if c.err != nil || len(c.rest) > 0 {
-		return c.err
-	}
-	if err == nil {
-		err = io.EOF
-	}
-	return err
-}
-
-// onReadable is called by the runtime when the client's socket may have bytes;
-// false waits for the next edge, with no buffer held.
-func (c *clientPump) onReadable(fd uintptr) bool {
-	s := c.s
-	c.buf = s.p.getBuffer(false)
-	for {
-		n, err := readSocket(fd, *c.buf)
-		if n <= 0 {
-			if err == syscall.EINTR {
-				continue
-			}
-			c.free()
-			if err == syscall.EAGAIN {
-				c.drain = false
-				return false
-			}
-			if c.err = err; err == nil {
-				c.err = io.EOF
-			}
-			return true
-		}
-		if err := c.forward((*c.buf)[:n]); err != nil {
-			c.free()
-			c.err = err
-			return true
-		}
-		if len(c.rest) > 0 {
-			return true // with its buffer
-		}
-		full := n == len(*c.buf)
-		// A short read means the socket is empty, and the next bytes make an edge.
-		// The end of the stream need not: it can have come in the same event
-		// (trap a). Where it is likely, read on until it shows.
-		if !full && !c.drain && !s.fromClientPartial() {
-			c.free()
-			return false
-		}
-		if full && len(*c.buf) < largeBuffer {
-			c.free()
-			c.buf = s.p.getBuffer(true)
-		}
-	}
-}
-
-// fromClientPartial: the last read ended inside a message. Only the client's
-// pump changes that scanner.
-func (s *session) fromClientPartial() bool { return s.fromClient.Partial() }
-
-// readPortable is the same for connections that are not plain TCP.
-func (c *clientPump) readPortable() error {
-	for large := false; ; {
-		if err := c.s.client.await(); err != nil {
-			return err
-		}
-		c.buf = c.s.p.getBuffer(large)
-		n, err := c.s.client.conn.Read(*c.buf)
-		if n > 0 {
-			if ferr := c.forward((*c.buf)[:n]); ferr != nil {
-				c.free()
-				return ferr
-			}
-			if len(c.rest) > 0 {
-				return nil // a read error that came with the bytes comes again
-			}
-		}
-		large = n == len(*c.buf)
-		c.free()
+		p, err := s.readClient(&r)
 		if err != nil {
 			return err
 		}
-	}
-}
-
-// readAhead takes over what was read while the pump waited at the gate.
-func (c *clientPump) readAhead(a *ahead) error {
-	select {
-	case <-a.done:
-	case <-c.s.done:
-		return errEnded
-	}
-	c.s.ahead = nil
-	c.buf = a.buf
-	if a.n > 0 {
-		if err := c.forward((*a.buf)[:a.n]); err != nil {
-			c.free()
+		if err := s.carry(p); err != nil {
 			return err
 		}
-		if len(c.rest) > 0 {
-			return nil
-		}
 	}
-	c.free()
-	return a.err
 }
 
-// forward writes to the server what may go at once and leaves the rest in c.rest.
-func (c *clientPump) forward(p []byte) error {
-	n, v, err := c.s.admit(p)
-	if err != nil {
-		return err
+// readClient reads, or takes over what was read while the pump waited at the
+// gate.
+func (s *session) readClient(r *reader) ([]byte, error) {
+	a := s.ahead
+	if a == nil {
+		return r.read()
 	}
-	if err := c.s.toServer(p[:n]); err != nil {
-		return err
+	select {
+	case <-a.done:
+	case <-s.done:
+		return nil, errEnded
 	}
-	if c.s.terminated {
-		return errTerminated
+	s.ahead = nil
+	r.take(a.buf, a.n)
+	if a.n > 0 {
+		return (*a.buf)[:a.n], nil
 	}
-	c.rest, c.held = p[n:], v == waitHeld
-	return nil
+	return nil, a.err
 }
 
 // toServer writes what admit let through.
@@ -205,9 +68,9 @@ func (s *session) toServer(b []byte) error {
 	return nil
 }
 
-// carry takes p past the gate, however long that takes, and writes it. held: it
-// has already found the gate closed.
-func (s *session) carry(p []byte, held bool) error {
+// carry takes p past the gate, however long that takes, and writes it.
+func (s *session) carry(p []byte) error {
+	held := false // it has found the gate closed
 	for len(p) > 0 {
 		if held && s.client.hungUp() {
 			return errHungUp // the message it waited for is not sent

@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"io"
-	"syscall"
-
 	"mzcanary/internal/armstats"
 	"mzcanary/internal/wire"
 )
@@ -14,97 +11,19 @@ type clientError struct{ err error }
 func (e *clientError) Error() string { return "writing to the client: " + e.err.Error() }
 func (e *clientError) Unwrap() error { return e.err }
 
-// serverPump reads the server until its end and writes to the client.
-type serverPump struct {
-	s     *session
-	buf   *[]byte
-	err   error
-	drain bool
-	fn    func(fd uintptr) bool
-}
-
-// pumpServer runs until the server's stream ends for the session.
+// pumpServer reads the server until its stream ends for the session, writes to
+// the client, and says why it ended.
 func (s *session) pumpServer() error {
-	c := &serverPump{s: s}
-	c.fn = c.onReadable
-	if s.server.raw == nil {
-		return c.portable()
-	}
-	c.drain = true // see clientPump.read
-	err := s.server.raw.Read(c.fn)
-	if c.err != nil {
-		err = c.err
-	}
-	if err == nil {
-		err = io.EOF
-	}
-	return err
-}
-
-func (c *serverPump) free() {
-	if c.buf != nil {
-		c.s.p.putBuffer(c.buf)
-		c.buf = nil
-	}
-}
-
-// onReadable relays what the server's socket has. See clientPump.onReadable
-// for when a short read is not enough.
-func (c *serverPump) onReadable(fd uintptr) bool {
-	s := c.s
-	c.buf = s.p.getBuffer(false)
+	r := reader{p: s.p, l: s.server}
+	defer r.free()
 	for {
-		n, err := readSocket(fd, *c.buf)
-		if n <= 0 {
-			if err == syscall.EINTR {
-				continue
-			}
-			c.free()
-			if err == syscall.EAGAIN {
-				c.drain = false
-				return false
-			}
-			if c.err = err; err == nil {
-				c.err = io.EOF
-			}
-			return true
-		}
-		more, err := s.relay((*c.buf)[:n])
-		if err != nil {
-			c.free()
-			c.err = err
-			return true
-		}
-		full := n == len(*c.buf)
-		if !full && !c.drain && !more {
-			c.free()
-			return false
-		}
-		if full && len(*c.buf) < largeBuffer {
-			c.free()
-			c.buf = s.p.getBuffer(true)
-		}
-	}
-}
-
-func (c *serverPump) portable() error {
-	defer c.free()
-	for large := false; ; {
-		if err := c.s.server.await(); err != nil {
-			return err
-		}
-		c.buf = c.s.p.getBuffer(large)
-		n, err := c.s.server.conn.Read(*c.buf)
-		if n > 0 {
-			if _, rerr := c.s.relay((*c.buf)[:n]); rerr != nil {
-				return rerr
-			}
-		}
+		p, err := r.read()
 		if err != nil {
 			return err
 		}
-		large = n == len(*c.buf)
-		c.free()
+		if err := s.relay(p); err != nil {
+			return err
+		}
 	}
 }
 
@@ -114,25 +33,22 @@ type after struct {
 	unit  []byte // to be written to the server: the gate is closed to the client for it
 	leave bool   // the session is unmanaged from now on
 	join  bool   // the session is managed from now on; behind leave
-	more  bool   // the end of the stream is likely to follow
 }
 
 // relay shows a chunk of the server to the tracker and writes what is the
 // client's to the client.
-func (s *session) relay(p []byte) (more bool, err error) {
+func (s *session) relay(p []byte) error {
 	s.cw.Lock()
 	out, next, err := s.take(p)
-	if len(out) > 0 {
-		if werr := s.client.write(out); werr != nil && err == nil {
-			err = &clientError{werr}
-		}
+	if werr := s.toClient(out); werr != nil && err == nil {
+		err = &clientError{werr}
 	}
 	s.cw.Unlock()
 	if err == nil && next.login {
 		next.unit, err = s.finishLogin()
 	}
 	if err == nil && len(next.unit) > 0 {
-		err = s.server.writeUnit(next.unit)
+		err = s.sendUnit(next.unit)
 	}
 	if next.leave {
 		s.p.reg.leave(s)
@@ -140,7 +56,7 @@ func (s *session) relay(p []byte) (more bool, err error) {
 	if next.join {
 		s.join()
 	}
-	return next.more, err
+	return err
 }
 
 // take is relay's look at a chunk: out is what goes to the client, p itself
@@ -179,7 +95,6 @@ func (s *session) take(p []byte) (out []byte, next after, err error) {
 	if !s.splitting {
 		s.clientClean = !partial && !s.errorOpen
 	}
-	next.more = next.more || partial
 	s.bytesOut += uint64(len(out))
 	if s.attn != 0 || s.waiting {
 		s.attend()
@@ -217,7 +132,6 @@ func (s *session) serverMessage(step *wire.Step, next *after) {
 		}
 	case 'E':
 		s.serverError(step, m.Fatal)
-		next.more = true
 	case 'd', 'G', 'H', 'W', 's':
 		s.exStream = true
 	case 'N':

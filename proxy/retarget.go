@@ -163,22 +163,36 @@ func (s *session) unitName() string {
 	return s.names.Next()
 }
 
-// retarget injects, for the client's pump, whose message waits behind it.
-func (s *session) retarget() error {
+// unitForClient begins a unit that the client's next message waits behind; the
+// caller writes it. Nil: something changed meanwhile, ask the gate again.
+func (s *session) unitForClient() []byte {
 	s.mu.Lock()
-	var unit []byte
+	defer s.mu.Unlock()
 	s.refresh()
-	if s.atRest() && s.attn&attnMove != 0 {
-		unit = s.beginUnit()
+	if !s.atRest() || s.attn&attnMove == 0 {
+		return nil
 	}
-	s.mu.Unlock()
-	if len(unit) == 0 {
-		return nil // something changed meanwhile: ask the gate again
-	}
-	if err := s.server.writeUnit(unit); err != nil {
-		return &serverError{err}
+	return s.beginUnit()
+}
+
+// retarget injects, for the client's pump.
+func (s *session) retarget() error {
+	if unit := s.unitForClient(); len(unit) > 0 {
+		if err := s.server.writeUnit(unit); err != nil {
+			return &serverError{err}
+		}
 	}
 	return nil
+}
+
+// sendUnit writes a unit for those that are not the client's side. A flow's
+// writes it when its turn comes.
+func (s *session) sendUnit(unit []byte) error {
+	if s.flow != nil {
+		s.flow.send(unit)
+		return nil
+	}
+	return s.server.writeUnit(unit)
 }
 
 // unitMessage takes one message of the server while a unit is running.
@@ -201,7 +215,6 @@ func (s *session) unitMessage(step *wire.Step, next *after) error {
 		if fatal {
 			sp.out = append(sp.out, sp.msg...)
 			s.lastFatal = true
-			next.more = true
 		}
 		s.splitting = false
 		s.unitGone(armstats.Broken)

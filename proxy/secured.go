@@ -21,7 +21,7 @@ type secured struct {
 
 func newSecured(conn waiter, sock syscall.RawConn) *secured {
 	s := &secured{conn: conn, sock: sock}
-	if rawPath && sock != nil {
+	if loopPath && sock != nil {
 		s.readable, s.onRead = s.awaitReadable, s.onReadable
 	}
 	return s

@@ -12,6 +12,9 @@ import (
 	"mzcanary/router"
 )
 
+// In this package "the client's pump" is whatever carries that direction: a pump
+// or, in a flow, the loop.
+
 // attention says why the fast way is off: what the client's pump must look at
 // before a message goes on, or the server's pump after one came. Zero is the
 // ordinary state of a session.
@@ -35,8 +38,9 @@ const (
 type session struct {
 	p           *Proxy
 	id          string
-	client      *link
+	client      *link // nil once a loop carries the session, like server
 	server      *link
+	flow        *flow // what a loop carries; nil: pumps do. Set before anybody else knows the session
 	clientAddr  string
 	user        string
 	database    string
@@ -58,7 +62,8 @@ type session struct {
 	clientClean bool
 	lastFatal   bool // the server's own FATAL has been relayed; under cw
 
-	// wake tells the client's pump to ask the gate again. Sent under mu.
+	// wake tells the client's pump to ask the gate again. Sent under mu; nil in a
+	// flow, which is posted to instead.
 	wake chan struct{}
 	// writing: the client's pump was told to go on and has not finished its write.
 	// Set under mu, cleared without.
@@ -78,7 +83,7 @@ type session struct {
 //
 // The right to write to the server:
 //
-//	client's pump      after admit said so, until it clears writing
+//	client's side      after admit said so, until it clears writing
 //	whoever injects    from beginUnit until attnUnit is cleared; beginUnit demands a
 //	                   boundary and that writing is clear, admit refuses during attnUnit
 //	the login          the server's pump, before attnLogin is cleared
@@ -169,7 +174,7 @@ type gate struct {
 func newSession(p *Proxy, client *link, st *wire.Startup) *session {
 	s := &session{
 		p: p, id: hex.EncodeToString(randomBytes(8)), client: client,
-		done: make(chan struct{}), wake: make(chan struct{}, 1), connected: p.now(), clientClean: true,
+		done: make(chan struct{}), connected: p.now(), clientClean: true,
 	}
 	s.clientAddr = client.conn.RemoteAddr().String()
 	s.user, _ = st.Get("user")
@@ -206,18 +211,26 @@ func (s *session) abort(cause *wire.Failure) {
 	s.endOnce.Do(func() {
 		s.cause = cause
 		close(s.done)
+		if s.flow != nil {
+			s.flow.l.post(s.flow, askAbort)
+			return
+		}
 		s.client.expire()
 		s.server.expire()
 	})
 }
 
 // endWith tells the client why, where the protocol allows a word, and aborts.
-// It may wait a moment for a client that does not read.
+// It may wait a moment for a client that does not read; of a flow it does not wait.
 func (s *session) endWith(f *wire.Failure) {
 	s.mu.Lock()
 	s.attn |= attnEnd
 	s.wakeClient()
 	s.mu.Unlock()
+	if s.flow != nil {
+		s.flow.say(f)
+		return
+	}
 	s.lastWord(f)
 	s.abort(f)
 }
@@ -249,7 +262,11 @@ func (s *session) lastWordLocked(f *wire.Failure) {
 
 // wakeClient makes the client's pump ask the gate again. Under mu.
 func (s *session) wakeClient() {
-	if s.waiting {
+	switch {
+	case !s.waiting:
+	case s.flow != nil:
+		s.flow.l.post(s.flow, askGate)
+	default:
 		select {
 		case s.wake <- struct{}{}:
 		default:

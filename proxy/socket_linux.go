@@ -1,15 +1,22 @@
 package proxy
 
 import (
+	"net"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// rawPath says that plain TCP is read and written by descriptor here: the loop
-// relies on the edge-triggered poller that was studied, Linux's.
-const rawPath = true
+// loopPath says that plain TCP is carried by event loops here.
+const loopPath = true
+
+// What an edge says.
+const (
+	edgeIn  = unix.EPOLLIN | edgeEnd
+	edgeOut = unix.EPOLLOUT | unix.EPOLLHUP | unix.EPOLLERR
+	edgeEnd = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+)
 
 // readSocket and writeSocket are one read(2) and one write(2) on a non-blocking
 // socket. They do not tell the scheduler: the calls never wait, and the detour
@@ -30,6 +37,25 @@ func writeSocket(fd uintptr, b []byte) (int, error) {
 	return int(n), nil
 }
 
+// duplicate gives a second descriptor of the connection's socket, non-blocking
+// like the first.
+func duplicate(c *net.TCPConn) (fd int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	cerr := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	if cerr != nil {
+		return -1, cerr
+	}
+	return fd, err
+}
+
+func closeSocket(fd int) { unix.Close(fd) }
+
+// shutdownSocket ends our half of the stream; the peer may have gone first.
+func shutdownSocket(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }
+
 // socketHungUp: the peer has closed its half or broken the connection, even
 // when bytes that it sent before are still unread.
 func socketHungUp(fd uintptr) bool {
@@ -41,16 +67,6 @@ func socketHungUp(fd uintptr) bool {
 		}
 		return err == nil && n > 0 && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	}
-}
-
-// socketEnded: a read would give the end of the stream or an error.
-func socketEnded(fd uintptr) bool {
-	var b [1]byte
-	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	if err != nil {
-		return err != unix.EAGAIN && err != unix.EINTR
-	}
-	return n == 0
 }
 
 // socketReadable: a read would not wait; it gives bytes, the end of the stream or

@@ -10,13 +10,19 @@ import (
 	"mzcanary/internal/wire"
 )
 
-// serveConn is the whole life of an accepted connection.
+// serveConn is the whole life of an accepted connection, or the beginning of one
+// that a loop carries.
 func (p *Proxy) serveConn(conn net.Conn) {
-	defer p.reg.disconnected()
 	p.keepAlive(conn)
-	if s := p.startUp(conn); s != nil {
+	s := p.startUp(conn)
+	if s != nil && s.flow != nil {
+		s.flow.start() // which does the rest
+		return
+	}
+	if s != nil {
 		s.run()
 	}
+	p.reg.disconnected()
 }
 
 // startUp brings a connection to where its login begins, within the start-up
@@ -73,7 +79,11 @@ func (p *Proxy) connect(ctx context.Context, client *link, st *wire.Startup) (*s
 		p.reg.giveBack(s)
 		return nil, err
 	}
+	s.flow = p.newFlow(s)
 	if f := p.reg.add(s); f != nil {
+		if s.flow != nil {
+			s.flow.drop()
+		}
 		s.server.conn.Close()
 		p.reg.giveBack(s)
 		return nil, f

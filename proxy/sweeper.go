@@ -6,17 +6,13 @@ import (
 	"mzcanary/internal/wire"
 )
 
-const (
-	// sweepAtOnce bounds the units that the sweeper has under way, so that a new
-	// epoch does not reach the server as one blow.
-	sweepAtOnce = 32
-	// peekEvery is how many ticks lie between two looks at one session's sockets.
-	peekEvery = 5
-)
+// sweepAtOnce bounds the units that the sweeper has under way, so that a new
+// epoch does not reach the server as one blow.
+const sweepAtOnce = 32
 
 // sweeper looks after sessions whose pumps have nothing to wake them: it
-// retargets idle ones when the epoch has moved, finds sockets that were closed
-// without an edge, and ends sessions whose unit is not answered.
+// retargets idle ones when the epoch has moved, and ends sessions whose unit is
+// not answered.
 type sweeper struct {
 	p     *Proxy
 	kick  chan struct{}
@@ -40,7 +36,7 @@ func (w *sweeper) done() { <-w.slots }
 func (w *sweeper) run() {
 	ticker := time.NewTicker(w.p.cfg.Sweep)
 	defer ticker.Stop()
-	for tick := 0; ; tick++ {
+	for {
 		select {
 		case <-w.p.ctx.Done():
 			return
@@ -48,7 +44,6 @@ func (w *sweeper) run() {
 			w.retarget()
 		case <-ticker.C:
 			w.overdue()
-			w.peek(tick)
 			w.retarget()
 		}
 	}
@@ -95,37 +90,27 @@ func (s *session) moveIdle() bool {
 	unit := s.beginUnit()
 	s.running.swept = true
 	s.mu.Unlock()
-	if err := s.server.writeUnit(unit); err != nil {
+	if err := s.sendUnit(unit); err != nil {
 		s.server.endRead() // its pump says what became of it
 	}
 	return true
 }
 
 // overdue ends the sessions whose unit has not been answered in time: what they
-// have is unknown, and the client cannot be let on.
+// have is unknown, and the client cannot be let on. It also lets flows that
+// wait at a gate ask again. Every change that could let it on wakes it; this bounds what a
+// forgotten one could do.
 func (w *sweeper) overdue() {
 	for _, s := range w.p.reg.sessions("") {
 		s.mu.Lock()
 		late := s.running != nil && s.attn&attnLogin == 0 && time.Duration(w.p.now()-s.running.began) > w.p.cfg.RetargetLimit
+		if s.flow != nil { // pumps have a limit of their own
+			s.wakeClient()
+		}
 		s.mu.Unlock()
 		if late {
 			f := wire.Fail(wire.KindRetargetLost, "no answer within "+w.p.cfg.RetargetLimit.String(), nil)
 			w.p.wg.Go(func() { s.endWith(f) })
-		}
-	}
-}
-
-// peek looks whether sockets have ended without their pump having seen it.
-func (w *sweeper) peek(tick int) {
-	for i, s := range w.p.reg.sessions("") {
-		if (i+tick)%peekEvery != 0 {
-			continue
-		}
-		if s.client.raw != nil && s.client.closedUnderneath() {
-			s.client.endRead()
-		}
-		if s.server.raw != nil && s.server.closedUnderneath() {
-			s.server.endRead()
 		}
 	}
 }
