@@ -36,11 +36,14 @@ func (p *Proxy) cancelRequest(key wire.CancelKey) {
 		return
 	}
 	s.mu.Lock()
-	waits := s.waiting && s.attn&attnLogin == 0 && s.track.owed == 0 && !s.track.unsynced() && s.track.status == 'I'
-	if waits {
-		// To its client the message at the gate is running.
+	waits := s.waiting && s.attn&attnLogin == 0 && s.track.reason == ReasonNone && s.track.owed == 0 && !s.track.unsynced()
+	switch {
+	// To its client the message at the gate is running.
+	case waits && s.track.status == 'I':
 		s.attn |= attnDrop
 		s.wakeClient()
+	case waits: // its transaction must fail, and only the server can do that
+		s.cancelNext = true
 	}
 	s.mu.Unlock()
 	if waits {
@@ -107,6 +110,7 @@ func (p *Proxy) forwardCancel(s *session) {
 	if s.cancelGen == generation {
 		if s.cancelling--; s.cancelling == 0 {
 			s.attn &^= attnCancel
+			s.cancelSince = 0
 		}
 		s.wakeClient()
 	}
@@ -116,7 +120,11 @@ func (p *Proxy) forwardCancel(s *session) {
 func (s *session) forgetCancels() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropCancels()
+}
+
+func (s *session) dropCancels() {
 	s.cancelGen++
-	s.cancelling = 0
+	s.cancelling, s.cancelSince = 0, 0
 	s.attn &^= attnCancel
 }

@@ -30,7 +30,8 @@ type Hold struct {
 	fleet      *fleet
 	generation uint64
 	began      time.Time
-	pretend    bool // Unsafe.NoHold
+	pretend    bool   // Unsafe.NoHold
+	swaps      uint64 // of the deployment when it began
 
 	// releasing lets one release at a time through; the others wait for it.
 	releasing sync.Once
@@ -86,6 +87,9 @@ func (p *Proxy) Hold(deployment string, lease time.Duration) (*Hold, error) {
 	}
 	f.generation++
 	h.fleet, h.generation = f, f.generation
+	if d := p.table.Load().Find(deployment); d != nil {
+		h.swaps = d.Swaps
+	}
 	p.count.holds.Add(1)
 	if !h.pretend {
 		f.hold = h
@@ -107,9 +111,12 @@ func (h *Hold) Generation() uint64 { return h.generation }
 // expire is the end of the lease.
 func (h *Hold) expire() {
 	h.mu.Lock()
-	keep := h.pinned
+	ends := !h.pinned && !h.over
+	if ends {
+		h.over = true // with the question: nobody can pin it from here on
+	}
 	h.mu.Unlock()
-	if !keep {
+	if ends {
 		h.p.count.expired.Add(1)
 		h.p.log.Warn("the lease of a hold ran out: its sessions go on", "deployment", h.fleet.name, "generation", h.generation)
 		h.Release()
@@ -191,6 +198,7 @@ func (s *session) enterHold(h *Hold) {
 	s.hold = h
 	s.attn |= attnHold
 	s.rest = notAsked
+	s.toldHold() // a message that the hold before let on and that did not get away
 	s.settleHold()
 }
 
@@ -208,6 +216,16 @@ func (s *session) settleHold() {
 		if s.track.owed == 0 {
 			now = atBoundary // it can begin nothing any more
 		}
+	case PhaseBusy:
+		if s.track.Rests() && s.attn&attnUnit == 0 {
+			now = atBoundary // half a notice changes nothing: the gate is closed
+		}
+	}
+	if s.track.status == 'I' {
+		s.leavesCursor()
+	} else if now == streaming || now == pending && s.attn&attnCursor != 0 && s.track.reason == ReasonNone {
+		now = streaming
+		s.attn |= attnCursor
 	}
 	if now != s.rest {
 		s.hold.move(s.rest, now)
@@ -223,6 +241,9 @@ func (s *session) leaveHold() {
 	s.hold.move(s.rest, notAsked)
 	s.hold, s.rest = nil, notAsked
 	s.attn &^= attnHold
+	if s.attn&attnCursor != 0 && !s.cursorOut {
+		s.leavesCursor()
+	}
 	s.wakeClient()
 }
 
@@ -251,10 +272,14 @@ func (h *Hold) release() {
 		h.p.reg.mu.Unlock()
 		return
 	}
-	h.fleet.hold = nil
+	crossed := h.crossed()
+	h.fleet.hold = nil // there may be another one before the last gate of this one is open
 	var waiting []*session
 	for s := range h.fleet.sessions {
 		s.mu.Lock()
+		if s.hold == h && s.attn&attnCursor != 0 {
+			s.cursorOut = s.cursorOut || crossed
+		}
 		switch {
 		case s.hold != h:
 		case s.waitSince != 0:
@@ -283,16 +308,28 @@ func (h *Hold) wakeSpread(waiting []*session) {
 	for i := 1; len(waiting) > 0; i++ {
 		n := min(releaseBatch, len(waiting))
 		for _, s := range waiting[:n] {
-			s.mu.Lock()
-			s.stallOf = h
-			s.leaveHold()
-			s.mu.Unlock()
+			h.letOn(s)
 		}
 		waiting = waiting[n:]
 		if len(waiting) > 0 {
 			due := h.p.cfg.ReleaseSpread * time.Duration(i) / time.Duration(batches)
 			time.Sleep(due - time.Since(begin))
 		}
+	}
+}
+
+// letOn opens the gate of a session that had a message waiting.
+func (h *Hold) letOn(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold != h || s.waitSince == 0 {
+		// It has ended or left, its message was cancelled, or the next hold has it.
+		h.wentOn(-1)
+	} else {
+		s.stallOf = h
+	}
+	if s.hold == h {
+		s.leaveHold()
 	}
 }
 
@@ -333,13 +370,18 @@ func (s *session) heldMessageGoes() {
 func (s *session) heldMessageLost() {
 	s.waitSince = 0
 	s.attn &^= attnWaited
+	s.toldHold()
+}
+
+// toldHold tells the hold that let the session's message on not to wait for it.
+func (s *session) toldHold() {
 	if h := s.stallOf; h != nil {
 		s.stallOf = nil
 		h.wentOn(-1)
 	}
 }
 
-// wentOn counts a message that no longer waits; negative: it was dropped.
+// wentOn counts a message that no longer waits; negative: it did not go on.
 func (h *Hold) wentOn(stall time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

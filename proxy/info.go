@@ -226,6 +226,8 @@ func (s *session) why(state State, i SessionInfo) string {
 		return "being moved to " + s.running.want.String()
 	case state.Phase == PhaseUntrackable:
 		return "cannot be tracked: " + state.Reason.String()
+	case s.waitSince != 0:
+		return "its message waits at the closed gate"
 	case state.Phase == PhaseStreaming:
 		return "a " + i.Statement + " that was planned already runs on"
 	case state.Phase == PhaseTransaction && state.Status == 'E':
@@ -238,8 +240,6 @@ func (s *session) why(state State, i SessionInfo) string {
 		return "COPY FROM STDIN is running"
 	case state.Phase == PhaseClosing:
 		return "closing"
-	case state.Phase == PhaseBoundary && s.waitSince != 0:
-		return "its message waits at the closed gate"
 	case state.Phase == PhaseBoundary:
 		return s.whyNotMoved(i)
 	case state.Partial:

@@ -193,6 +193,8 @@ func (s *session) attend() {
 	}
 	if s.hold != nil {
 		s.settleHold()
+	} else if s.attn&attnCursor != 0 && s.track.status == 'I' {
+		s.leavesCursor()
 	}
 }
 

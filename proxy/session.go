@@ -28,6 +28,7 @@ const (
 	attnWaited                       // the next message has waited at the gate: note when it goes
 	attnEnd                          // the session is being ended
 	attnJoin                         // it becomes managed: what it runs next must wait for that
+	attnCursor                       // only the reading of its cursor may go on: see cursor.go
 )
 
 // session is one client connection and its own backend connection.
@@ -142,7 +143,11 @@ type gate struct {
 	waitSince  int64 // since when a message waits at the closed gate; 0: none does
 	stallOf    *Hold // released it, and wants to know how long it waited
 	cancelling int   // cancels on their way to the server
-	cancelGen  int   // moves when they are no longer waited for
+	// cancelSince is since when a message waits for them. cancelNext: a cancel came
+	// for a message that waits inside a transaction; it follows that message.
+	cancelSince int64
+	cancelNext  bool
+	cancelGen   int // moves when they are no longer waited for
 
 	stats      *armstats.Deployment
 	unit       *armstats.Unit
@@ -157,6 +162,8 @@ type gate struct {
 	exStream  bool
 	exError   bool
 	exVersion uint64 // version at start: swaps, one more on deploy names
+	cursorOut bool   // a swap went by while its transaction only read its cursor
+	batchOK   bool   // attnCursor: what was prepared in the open batch only reads
 	statement [48]byte
 	stmtKind  byte
 	stmtLen   uint8

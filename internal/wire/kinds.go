@@ -33,6 +33,7 @@ const (
 	KindProtocol                     // the client broke the protocol after login
 	KindTerminated                   // ended by a policy the operator chose
 	KindRetargetLost                 // a retarget got no answer in time
+	KindCrossedSwap                  // a transaction that was open across a swap asked for more than its cursor
 	KindClientGone                   // the client went away; nothing to say to it
 	KindInternal                     // a fault of the proxy itself
 	kindCount
@@ -91,6 +92,8 @@ var kindTable = [kindCount]kindFacts{
 		"Reconnect."},
 	KindRetargetLost: {"retarget_lost", "57P01", "the server did not answer while this session was moved",
 		"Reconnect."},
+	KindCrossedSwap: {"crossed_swap", "40001", "this transaction was open while the versions were exchanged and would read both",
+		"Connect again and run the transaction again."},
 	KindClientGone: {"client_gone", "08006", "the client closed the connection", ""},
 	KindInternal: {"internal", "XX000", "internal fault of the proxy",
 		"Reconnect, and report the proxy's log."},
