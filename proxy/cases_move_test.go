@@ -425,3 +425,74 @@ func TestI16UnitsAreNotTheArms(t *testing.T) {
 		}
 	})
 }
+
+// TestI9WhatIsPipelinedBehindASetWaitsForIt: nothing runs on one name of the client's
+// and one of ours.
+func TestI9WhatIsPipelinedBehindASetWaitsForIt(t *testing.T) {
+	type messages = []pgproto3.FrontendMessage
+	batch := func(name, text string) messages {
+		return messages{&pgproto3.Parse{Name: name, Query: text}, &pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{}, &pgproto3.Sync{}}
+	}
+	for name, sent := range map[string]messages{
+		"path":        {query("SET search_path = prod")},
+		"cluster":     {query("/* x */ set SESSION Cluster TO prod")},
+		"schema":      {query("SELECT 1; SET SCHEMA 'prod'")},
+		"quoted":      {query(`SET "search_path" = prod`)},
+		"late":        {query("SELECT '" + strings.Repeat("x", 200) + "'; SET search_path = prod")},
+		"batch":       batch("", "SET search_path = prod"),
+		"batch reset": batch("", "DISCARD ALL"),
+		"named":       batch("s1", "RESET ALL"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(r *rig) {
+				c, s := r.onCanary()
+				c.send(append(sent, query("SELECT v FROM answer"))...)
+				for _, m := range sent {
+					s.expect(show(m))
+				}
+				s.hearsNothing("behind it, before its answer,")
+				if len(sent) > 1 {
+					s.send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{})
+				}
+				s.send(&pgproto3.ParameterStatus{Name: "search_path", Value: "prod"}, complete("SET"), ready('I'))
+				s.expect(moveToCanary)
+				s.moved("prod_deploy")
+				s.expect(`Q "SELECT v FROM answer"`)
+			})
+		})
+	}
+}
+
+// TestI9AStatementPreparedToReset is the same for one that was prepared before.
+func TestI9AStatementPreparedToReset(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.login()
+		prepare(c, s, "reset", "DISCARD ALL")
+		prepare(c, s, "s1", "SELECT 1")
+		r.toCanary()
+		r.p.Nudge()
+		s.expect(moveToCanary)
+		s.moved("prod_deploy")
+		synctest.Wait()
+		c.send(&pgproto3.Bind{PreparedStatement: "reset"}, &pgproto3.Execute{}, &pgproto3.Sync{}, query("SELECT v FROM answer"))
+		s.expect("B", "E", "S")
+		s.hearsNothing("behind it, before its answer,")
+		s.send(&pgproto3.BindComplete{}, complete("DISCARD ALL"), ready('I'))
+		s.expect(moveToCanary)
+	})
+}
+
+// TestI9WhatIsPipelinedBehindACommit: a SET takes effect for what comes behind its
+// transaction, whose end may be pipelined.
+func TestI9WhatIsPipelinedBehindACommit(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.onCanary()
+		c.send(query("BEGIN"), query("SET search_path = prod"), query("COMMIT"), query("SELECT v FROM answer"))
+		s.expect(`Q "BEGIN"`, `Q "SET search_path = prod"`)
+		s.send(complete("BEGIN"), ready('T'), &pgproto3.ParameterStatus{Name: "search_path", Value: "prod"}, complete("SET"), ready('T'))
+		s.expect(`Q "COMMIT"`)
+		s.hearsNothing("behind the COMMIT, before its answer,")
+		s.send(complete("COMMIT"), ready('I'))
+		s.expect(moveToCanary)
+	})
+}

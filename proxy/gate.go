@@ -47,7 +47,8 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 			}
 		}
 		if seen {
-			s.qualifiedSeen(p[n:])
+			text, _ := statementText(p[n:])
+			s.qualifiedSeen(text)
 		}
 		k, step, err := s.fromClient.Next(p[n:])
 		n += k
@@ -86,17 +87,17 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 
 // clientMessage counts a whole message that is let through.
 func (s *session) clientMessage(step *wire.Step) {
-	s.track.Client(ReadClient(*step))
+	m := ReadClient(*step)
+	s.track.Client(m)
 	switch step.Type {
 	case 'X':
 		s.terminated = true
 	case 'Q', 'P':
 		s.stmtKind = step.Type
 		s.stmtLen = uint8(copy(s.statement[:], step.Body))
-		if step.Type == 'Q' && s.fleet != nil && !s.want.Equal(s.decision.Base) && wire.IsReset(step.Body) {
-			// What is pipelined behind it must not run on what it restores.
-			s.attn |= attnReset
-		}
+	}
+	if s.fleet != nil {
+		s.readText(m, step)
 	}
 }
 

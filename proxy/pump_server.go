@@ -185,7 +185,7 @@ func (s *session) take(p []byte) (out []byte, next after, err error) {
 
 // attend looks after what is unusual about the session after the server spoke.
 func (s *session) attend() {
-	if s.attn&attnReset != 0 && s.track.owed == 0 {
+	if s.attn&attnReset != 0 && s.track.owed == 0 && !s.track.unsynced() {
 		s.attn &^= attnReset
 	}
 	if s.waiting && (s.track.owed == 0 || s.track.copying || s.track.reason != ReasonNone || s.track.closing || s.attn&attnFull != 0 && !s.track.Full()) {
@@ -209,6 +209,7 @@ func (s *session) serverMessage(step *wire.Step, next *after) {
 		s.answered(m.Status, next)
 	case 'C':
 		s.have.Tag(m.Tag)
+		s.forgetPrepared(m.Tag)
 	case 'S':
 		if name, value, ok := wire.ParseParameter(step.Body); ok {
 			s.have.Parameter(name, value)

@@ -57,6 +57,9 @@ func (s *session) reckon(snap *router.Snapshot) {
 	if s.arm = d.Arm(&s.decision); s.isOff(d.Salt) && s.decision.Fixed == router.NotFixed {
 		s.arm = router.Stable
 	}
+	if s.arm == router.Canary && s.preparedLive() && s.pinnable() {
+		s.pinPrepared(d)
+	}
 	s.weight = d.Weight
 	s.byWeight = d.Canary == router.CanaryDeploy && d.Weight > 0 && !s.isOff(d.Salt)
 	s.keepNamed = d.KeepNamed
@@ -230,6 +233,9 @@ func (s *session) finishUnit(next *after) {
 		s.placed = r.want
 		s.retargets++
 		s.moveFails = 0
+		if s.preparedLive() && s.fleet != nil && !r.want.Equal(s.decision.Base) {
+			s.qualifiedCount([]byte(s.preparedText)) // not pinned: only counted
+		}
 		s.unitGone(armstats.Retargeted)
 		if s.leaving != "" {
 			s.release(s.leaving, next)

@@ -22,7 +22,7 @@ const (
 	attnUnit                         // an injected unit is running
 	attnCancel                       // a cancel is on its way to the server
 	attnMove                         // have is not want, or not known
-	attnReset                        // a DISCARD or RESET is in flight: nothing may follow it yet
+	attnReset                        // what may change the session's names is in flight: nothing may follow it yet
 	attnFull                         // too much in flight to go on reading the client
 	attnDrop                         // a cancel came for the message that waits
 	attnWaited                       // the next message has waited at the gate: note when it goes
@@ -126,6 +126,11 @@ type gate struct {
 	// offCanary: one was found, and the rollout of offSalt goes on without the unit.
 	watch, offCanary bool
 	offSalt          uint64
+	// prepared and unnamed are what is known of the statements that it may execute
+	// later; textLate: the text of the message under way was not whole at its beginning.
+	prepared, unnamed textFacts
+	preparedText      string // one that names a live schema, normalised
+	textLate          bool
 	// byWeight: only a weight can ask for a move now; keepNamed: see router.Deployment.
 	byWeight, keepNamed bool
 	moveSince           int64  // since when have is not want; 0: it is
