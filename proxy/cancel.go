@@ -58,11 +58,49 @@ func (s *session) outstanding() bool {
 	return s.attn&(attnLogin|attnUnit) == 0 && (s.track.owed > 0 || s.track.unsynced() || s.track.copying || s.track.reason != ReasonNone)
 }
 
+// endCancel is how long an ended session stays in the list for its cancel: until
+// then it may still use what a swap or a drop is about to replace.
+const endCancel = time.Second
+
+// cancelLast has the server cancel what a session that is being ended runs, a
+// unit of the proxy's included: otherwise a query, and above all a SUBSCRIBE, would
+// go on.
+func (s *session) cancelLast() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastCancel != nil || s.backend.Secret == nil || !s.stillRuns() {
+		return
+	}
+	taken := make(chan struct{})
+	s.lastCancel = taken
+	s.p.wg.Go(func() {
+		defer close(taken)
+		s.p.forward(s, endCancel, s.stillRuns)
+	})
+}
+
+// stillRuns: the server works for the session. Under mu.
+func (s *session) stillRuns() bool { return s.outstanding() || s.running != nil }
+
+// awaitLastCancel waits until the cancel of an ended session has been taken.
+func (s *session) awaitLastCancel() {
+	s.mu.Lock()
+	taken := s.lastCancel
+	s.mu.Unlock()
+	if taken != nil {
+		<-taken
+	}
+}
+
 // forwardCancel tells the server to cancel what the session runs, if it still
 // runs something when the connection for it stands: a late cancel must not hit
 // the next statement, nor what the proxy injects.
-func (p *Proxy) forwardCancel(s *session) {
-	ctx, done := context.WithTimeout(p.ctx, cancelTime)
+func (p *Proxy) forwardCancel(s *session) { p.forward(s, cancelTime, s.outstanding) }
+
+// forward is forwardCancel within a time, for what runs says. Under mu only runs
+// is called.
+func (p *Proxy) forward(s *session, limit time.Duration, runs func() bool) {
+	ctx, done := context.WithTimeout(p.ctx, limit)
 	defer done()
 	select {
 	case p.cancels.slots <- struct{}{}:
@@ -72,7 +110,7 @@ func (p *Proxy) forwardCancel(s *session) {
 		return
 	}
 	s.mu.Lock()
-	wanted := s.outstanding() && s.backend.Secret != nil
+	wanted := runs() && s.backend.Secret != nil
 	s.mu.Unlock()
 	if !wanted {
 		p.count.cancels.idle.Add(1)
@@ -89,7 +127,7 @@ func (p *Proxy) forwardCancel(s *session) {
 	defer stop()
 
 	s.mu.Lock()
-	if !s.outstanding() {
+	if !runs() {
 		s.mu.Unlock()
 		p.count.cancels.idle.Add(1)
 		return

@@ -38,6 +38,7 @@ func (s *session) run() {
 		<-a.done
 		s.p.putBuffer(a.buf)
 	}
+	s.awaitLastCancel()
 	s.server.conn.Close()
 	s.p.reg.remove(s)
 	s.report()

@@ -23,7 +23,7 @@ func (s *session) loginMessage(step *wire.Step, next *after) {
 			return
 		}
 	case 'S':
-		if name, value, ok := wire.ParseParameter(step.Body); ok {
+		if name, value, ok := wire.ParseParameter(sp.body()); ok {
 			s.params[string(name)] = string(value)
 			s.have.Parameter(name, value)
 		}

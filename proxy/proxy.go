@@ -273,7 +273,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		p.endAll(wire.Fail(wire.KindShuttingDown, "", nil))
 		select {
 		case <-empty:
-		case <-time.After(endGrace):
+		case <-time.After(endGrace + lastWordTime + endCancel): // the cut ones' statements are cancelled
 		}
 	}
 	p.stop(errShutdown)

@@ -213,6 +213,8 @@ func (s *session) serverMessage(step *wire.Step, next *after) {
 	case 'S':
 		if name, value, ok := wire.ParseParameter(step.Body); ok {
 			s.have.Parameter(name, value)
+		} else {
+			s.have.Unreadable(step.Body)
 		}
 	case 'E':
 		s.serverError(step, m.Fatal)
@@ -242,6 +244,9 @@ type splitter struct {
 	msg []byte // the message under way
 	out []byte // what goes to the client
 }
+
+// body is that of the whole message: a step shows no more than a beginning.
+func (sp *splitter) body() []byte { return sp.msg[5:] }
 
 // splitBound is the longest message looked at whole; logins and answers to
 // units have none near it.

@@ -152,7 +152,8 @@ type gate struct {
 	// for a message that waits inside a transaction; it follows that message.
 	cancelSince int64
 	cancelNext  bool
-	cancelGen   int // moves when they are no longer waited for
+	lastCancel  chan struct{} // closed when the cancel of an ended session has been taken; nil: none was needed
+	cancelGen   int           // moves when they are no longer waited for
 
 	stats      *armstats.Deployment
 	unit       *armstats.Unit
@@ -218,14 +219,18 @@ func (s *session) abort(cause *wire.Failure) {
 	})
 }
 
-// endWith tells the client why, where the protocol allows a word, and aborts.
-// It may wait a moment for a client that does not read.
+// endWith tells the client why, where the protocol allows a word, has what the
+// session runs cancelled, and aborts. It may wait a moment for a client that does
+// not read.
 func (s *session) endWith(f *wire.Failure) {
 	s.mu.Lock()
 	s.attn |= attnEnd
 	s.wakeClient()
 	s.mu.Unlock()
 	s.lastWord(f)
+	if f.Kind != wire.KindUpstreamLost {
+		s.cancelLast()
+	}
 	s.abort(f)
 }
 
