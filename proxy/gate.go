@@ -76,8 +76,9 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 		s.cancelNext = false
 		s.p.wg.Go(func() { s.p.forwardCancel(s) })
 	}
-	if v == waitWake || v == waitHeld || v == waitCancel {
-		s.waiting = true
+	switch v {
+	case waitWake, waitHeld, waitCancel, inject:
+		s.waiting = true // behind the unit that the caller writes now, too
 	}
 	if s.hold != nil {
 		s.settleHold()

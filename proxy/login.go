@@ -70,6 +70,9 @@ func (s *session) finishLogin() (unit []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if f := s.p.reg.charge(s, s.p.cfg.Limits); f != nil {
+		return nil, f
+	}
 	s.p.reg.enter(s, dec)
 	s.mu.Lock()
 	s.login, _ = s.have.Values()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -36,11 +37,14 @@ func (k ServerKind) grammar() wire.Grammar {
 // else is said.
 type Limits struct {
 	MaxSessions int           // connections past their start-up packet
-	PerUser     int           // of them, per user name
+	PerUser     int           // logged in, per user name
 	Startup     time.Duration // from accept to the first ReadyForQuery; 0 means 30 s
 	// Starting bounds the connections that have not sent their start-up packet;
 	// 0 means as many as MaxSessions, and 4096 at least.
 	Starting int
+	// Handshakes bounds the TLS handshakes of clients that compute at the same time;
+	// who waits for its client takes no place. 0 means twice the processors.
+	Handshakes int
 	// Dials bounds the connections to the server that are being made at the same
 	// time; who comes first is served first. 0 means 128.
 	Dials int
@@ -112,6 +116,7 @@ func (c *Config) setDefaults() {
 		c.Limits.Starting = max(c.Limits.MaxSessions, 4096)
 	}
 	c.Limits.Dials = cmp.Or(c.Limits.Dials, 128)
+	c.Limits.Handshakes = cmp.Or(c.Limits.Handshakes, 2*runtime.GOMAXPROCS(0))
 	def(&c.KeepAlive, 60*time.Second)
 	def(&c.Sweep, time.Second)
 	def(&c.ReleaseSpread, 10*time.Millisecond)
@@ -142,6 +147,7 @@ type Proxy struct {
 	cancels *canceller
 	sweep   *sweeper
 	dials   chan struct{} // places of those that dial the server
+	turns   chan struct{} // places of the handshakes that compute
 	count   counters
 
 	buffers, largeBuffers sync.Pool // of *[]byte
@@ -167,6 +173,7 @@ func New(cfg Config) *Proxy {
 	p.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
 	p.largeBuffers.New = func() any { b := make([]byte, largeBuffer); return &b }
 	p.dials = make(chan struct{}, cfg.Limits.Dials)
+	p.turns = make(chan struct{}, cfg.Limits.Handshakes)
 	p.cancels = newCanceller()
 	p.sweep = newSweeper(p)
 	p.wg.Go(p.sweep.run)
@@ -190,8 +197,9 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		conn, err := ln.Accept()
 		switch {
 		case err == nil:
-			p.reg.connected()
-			p.wg.Go(func() { p.serveConn(conn) })
+			late := p.isDraining()
+			p.reg.connected(late)
+			p.wg.Go(func() { p.serveConn(conn, late) })
 		case ctx.Err() != nil || p.isDraining():
 			return nil
 		case !mayPass(err):
@@ -248,16 +256,13 @@ func (p *Proxy) isDraining() bool {
 // is over, to reach a boundary.
 const endGrace = time.Second
 
-// Shutdown stops accepting and keeps relaying until no session is left or ctx
-// ends. Then sessions end with 57P01 at their boundary; those that reach none
+// Shutdown takes no new sessions and keeps relaying until none is left or ctx
+// ends; cancels are taken until then. Then sessions end with 57P01 at their boundary; those that reach none
 // within a second are cut. When it returns nothing of the proxy is running. The
 // error is ctx's when sessions had to be ended.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.draining = true
-	for ln := range p.listeners {
-		ln.Close()
-	}
 	p.mu.Unlock()
 
 	empty := p.reg.whenEmpty()
@@ -276,6 +281,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		case <-time.After(endGrace + lastWordTime + endCancel): // the cut ones' statements are cancelled
 		}
 	}
+	p.closeListeners()
 	p.stop(errShutdown)
 	p.reg.refuse(wire.Fail(wire.KindShuttingDown, "", nil))
 	for _, s := range p.reg.sessions("") {
@@ -284,6 +290,14 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.reg.releaseHolds()
 	p.wg.Wait()
 	return err
+}
+
+func (p *Proxy) closeListeners() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ln := range p.listeners {
+		ln.Close()
+	}
 }
 
 var errShutdown = errors.New("the proxy is shutting down")

@@ -45,6 +45,8 @@ type session struct {
 	connected   int64
 	key         wire.CancelKey // ours, as the client knows it
 
+	admitted, charged bool // what it counts for; under registry.mu
+
 	// done is closed when the session is being torn down; cause is set before.
 	done    chan struct{}
 	endOnce sync.Once

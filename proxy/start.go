@@ -11,11 +11,12 @@ import (
 	"mzcanary/internal/wire"
 )
 
-// serveConn is the whole life of an accepted connection.
-func (p *Proxy) serveConn(conn net.Conn) {
-	defer p.reg.disconnected()
+// serveConn is the whole life of an accepted connection. late: it came while the
+// proxy drains.
+func (p *Proxy) serveConn(conn net.Conn, late bool) {
+	defer p.reg.disconnected(late)
 	p.keepAlive(conn)
-	if s := p.startUp(conn); s != nil {
+	if s := p.startUp(conn, late); s != nil {
 		s.run()
 	}
 }
@@ -23,19 +24,24 @@ func (p *Proxy) serveConn(conn net.Conn) {
 // startUp brings a connection to where its login begins, within the start-up
 // deadline, and returns nil when it ended before. What is only needed for that
 // is not kept for the session's life.
-func (p *Proxy) startUp(conn net.Conn) *session {
-	deadline := time.Now().Add(p.cfg.Limits.Startup)
+func (p *Proxy) startUp(conn net.Conn, late bool) *session {
+	o := opener{p: p, base: conn, conn: conn}
+	limit := p.cfg.Limits.Startup
+	if o.guest, o.only = p.reg.mayStart(p.cfg.Limits.Starting, late); o.guest {
+		defer o.leave()
+		limit = min(limit, guestTime)
+	} else if o.only != nil {
+		conn.SetDeadline(time.Now().Add(lastWordTime))
+		o.refuse(o.only)
+		return nil
+	}
+	deadline := time.Now().Add(limit)
 	conn.SetDeadline(deadline)
 	ctx, done := context.WithDeadline(p.ctx, deadline)
 	defer done()
 	stop := context.AfterFunc(p.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	o := opener{p: p, base: conn, conn: conn}
-	if f := p.reg.mayStart(p.cfg.Limits.Starting); f != nil {
-		o.refuse(f)
-		return nil
-	}
 	startup, err := o.open(ctx)
 	if err != nil {
 		o.refuse(err)
@@ -149,6 +155,17 @@ type opener struct {
 	secure bool
 	// mute: nothing said in the clear would be understood.
 	mute bool
+	// only is what anything but a CancelRequest is refused with, if set; guest: it
+	// counts as a guest.
+	only  *wire.Failure
+	guest bool
+}
+
+func (o *opener) leave() {
+	if o.guest {
+		o.guest = false
+		o.p.reg.guestLeaves()
+	}
 }
 
 // open reads until the StartupMessage. It returns nil after a CancelRequest,
@@ -175,15 +192,29 @@ func (o *opener) open(ctx context.Context) (*wire.Startup, error) {
 				return nil, err
 			}
 		case wire.PacketCancel:
-			o.p.cancelRequest(packet.Cancel)
+			o.cancel(packet.Cancel)
 			return nil, nil
 		case wire.PacketStartup:
+			if o.only != nil {
+				return nil, o.only
+			}
 			if o.p.cfg.ClientTLSRequired && !o.secure {
 				return nil, wire.Fail(wire.KindTLSRequired, "", nil)
 			}
 			return packet.Startup, nil
 		}
 	}
+}
+
+// cancel takes a CancelRequest. It is none of the connections that start.
+func (o *opener) cancel(key wire.CancelKey) {
+	if !o.p.reg.cancelBegins() {
+		o.p.count.cancels.failed.Add(1) // a storm: servers lose cancels too
+		return
+	}
+	defer o.p.reg.cancelEnds()
+	o.leave()
+	o.p.cancelRequest(key)
 }
 
 // deadline names the failure that a silent client is.
@@ -225,7 +256,9 @@ func (o *opener) handshake(ctx context.Context, conn net.Conn) error {
 		config = config.Clone()
 		config.NextProtos = []string{wire.ALPN}
 	}
-	secured, err := wire.ServeTLS(ctx, conn, config)
+	turn := &turnConn{Conn: conn, turns: o.p.turns, ctx: ctx}
+	secured, err := wire.ServeTLS(ctx, turn, config)
+	turn.end()
 	if err != nil {
 		o.mute = true
 		return err

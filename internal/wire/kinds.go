@@ -26,6 +26,7 @@ const (
 	KindNoCanary                     // canary asked for, and there is none
 	KindBadArm                       // mzcanary.arm with a value that is no arm
 	KindShuttingDown                 // the proxy is stopping
+	KindDraining                     // the proxy is stopping: sessions go on, and no new one is taken
 	KindUpstreamDown                 // no connection to the server
 	KindUpstreamTLS                  // TLS to the server impossible or not trusted
 	KindUpstreamLost                 // the server's connection broke
@@ -78,6 +79,8 @@ var kindTable = [kindCount]kindFacts{
 		"Use options='-c mzcanary.arm=canary' or '-c mzcanary.arm=stable'."},
 	KindShuttingDown: {"shutting_down", "57P01", "the proxy is shutting down",
 		"Reconnect."},
+	KindDraining: {"draining", "57P03", "the proxy is shutting down and takes no new sessions",
+		"Connect again: to another instance, or to this one when it has been restarted."},
 	KindUpstreamDown: {"upstream_down", "08001", "the server cannot be reached",
 		"Try again; the proxy keeps trying. Operators: see upstream.address and /readyz."},
 	KindUpstreamTLS: {"upstream_tls", "08001", "no trusted TLS connection to the server",
