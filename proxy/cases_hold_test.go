@@ -5,6 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,7 +215,7 @@ func TestSpreadReleaseLeavesTheNextHoldAlone(t *testing.T) {
 			c.quit()
 		}
 		r.gone()
-	}, func(c *proxy.Config) { c.ReleaseSpread = time.Second })
+	}, func(c *proxy.Config) { c.ReleaseSpread = spreadOver(time.Second) })
 }
 
 // TestReleaseDoesNotWaitForWhoHasGone: of the sessions whose turn had not come,
@@ -238,7 +241,7 @@ func TestReleaseDoesNotWaitForWhoHasGone(t *testing.T) {
 			r.t.Errorf("the release took %v, want the spread of 100 ms", took)
 		}
 		r.gone()
-	}, func(c *proxy.Config) { c.ReleaseSpread = 200 * time.Millisecond })
+	}, func(c *proxy.Config) { c.ReleaseSpread = spreadOver(200 * time.Millisecond) })
 }
 
 // openCursor brings a session into a transaction that consumes a cursor.
@@ -351,6 +354,59 @@ func TestCursorThatCrossedASwap(t *testing.T) {
 				other.expect(`C "COMMIT"`, "Z I", `C "BEGIN"`, "Z T")
 				inTransaction(other, so, "SELECT v FROM answer", "SELECT 1")
 			})
+		})
+	}
+}
+
+func spreadOver(d time.Duration) func(string) time.Duration {
+	return func(string) time.Duration { return d }
+}
+
+// TestHoldNamesItsCulprits: the log says who keeps a hold from gathering, what it
+// runs and since when, the oldest first and no more than five.
+func TestHoldNamesItsCulprits(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		for i := range 7 {
+			c, s := r.login("user", "u"+strconv.Itoa(i), "application_name", "shop")
+			c.send(query("/* pool */ SELECT slow"))
+			s.expect(`Q "/* pool */ SELECT slow"`)
+			time.Sleep(time.Second)
+		}
+		h := r.hold(time.Minute)
+		defer h.Release()
+		h.Gather(cancelled())
+		var lines []string
+		for line := range strings.Lines(r.logs.String()) {
+			if strings.Contains(line, "keeps a hold from gathering") {
+				lines = append(lines, line)
+			}
+		}
+		if len(lines) != 5 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "user=u0 application=shop") ||
+			!strings.Contains(lines[0], `statement=SELECT age=7s why="SELECT is running"`) || !strings.Contains(lines[0], "in_all=7") || !strings.Contains(lines[4], "user=u4 ") {
+			r.t.Errorf("lines %q", lines)
+		}
+	})
+}
+
+// TestSessionHasTwoLines in the log at level info, or at level debug where that
+// is configured.
+func TestSessionHasTwoLines(t *testing.T) {
+	for level, quiet := range map[string]bool{"INFO": false, "DEBUG": true} {
+		t.Run(level, func(t *testing.T) {
+			inMemory(t, func(r *rig) {
+				c, s := r.login("application_name", "shop")
+				turn(c, s, "SELECT 1")
+				c.send(&pgproto3.Terminate{})
+				s.expect("X")
+				s.conn.Close()
+				c.expectEnd()
+				synctest.Wait()
+				lines := slices.Collect(strings.Lines(r.logs.String()))
+				if len(lines) != 2 || !strings.Contains(lines[0], "level="+level+` msg="session begins"`) || !strings.Contains(lines[0], "user=app application=shop client=") ||
+					!strings.Contains(lines[1], "level="+level+` msg="session ended"`) || !strings.Contains(lines[1], " for=0s exchanges=1 errors=0 retargets=0") {
+					r.t.Errorf("lines %q", lines)
+				}
+			}, func(c *proxy.Config) { c.QuietSessions = quiet })
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -148,7 +149,24 @@ func (h *Hold) Gather(ctx context.Context) HoldReport {
 		}
 		break
 	}
-	return h.report()
+	r := h.report()
+	h.nameStragglers(r)
+	return r
+}
+
+// maxNamed is how many of the sessions that keep a hold from gathering get a
+// line in the log.
+const maxNamed = 5
+
+// nameStragglers logs who is in the way, the longest there first.
+func (h *Hold) nameStragglers(r HoldReport) {
+	who := slices.Clone(r.Stragglers)
+	slices.SortStableFunc(who, func(a, b SessionInfo) int { return cmp.Compare(b.Age, a.Age) })
+	for _, i := range who[:min(len(who), maxNamed)] {
+		h.p.log.Warn("a session keeps a hold from gathering", "deployment", h.fleet.name, "generation", h.generation,
+			"session", i.ID, "user", i.User, "application", i.Application, "client", i.Client, "statement", i.Statement,
+			"age", i.Age.Round(time.Millisecond), "why", i.Why, "after", r.Gathered.Round(time.Millisecond), "in_all", len(who))
+	}
 }
 
 func (h *Hold) gathered() bool {
@@ -304,7 +322,7 @@ func (h *Hold) release() {
 // configured time: a machine that is late does not add its delays up.
 func (h *Hold) wakeSpread(waiting []*session) {
 	batches := (len(waiting) + releaseBatch - 1) / releaseBatch
-	begin := time.Now()
+	begin, spread := time.Now(), h.p.cfg.ReleaseSpread(h.fleet.name)
 	for i := 1; len(waiting) > 0; i++ {
 		n := min(releaseBatch, len(waiting))
 		for _, s := range waiting[:n] {
@@ -312,7 +330,7 @@ func (h *Hold) wakeSpread(waiting []*session) {
 		}
 		waiting = waiting[n:]
 		if len(waiting) > 0 {
-			due := h.p.cfg.ReleaseSpread * time.Duration(i) / time.Duration(batches)
+			due := spread * time.Duration(i) / time.Duration(batches)
 			time.Sleep(due - time.Since(begin))
 		}
 	}

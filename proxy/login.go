@@ -94,7 +94,7 @@ func (s *session) finishLogin() (unit []byte, err error) {
 	s.mu.Lock()
 	s.wakeClient()
 	s.mu.Unlock()
-	s.p.log.Debug("session begins", "session", s.id, "user", s.user, "client", s.clientAddr, "deployment", dec.Deployment, "reason", dec.Reason)
+	s.p.sessionLine("session begins", "session", s.id, "user", s.user, "application", s.application, "client", s.clientAddr, "deployment", dec.Deployment, "reason", dec.Reason)
 	return unit, nil
 }
 

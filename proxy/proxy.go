@@ -95,13 +95,16 @@ type Config struct {
 	// Sweep is how often idle sessions are looked at for closed sockets, and the
 	// longest an idle session waits for its retarget when nobody nudges; 0 means 1 s.
 	Sweep time.Duration
-	// ReleaseSpread is over how long a release wakes the sessions that wait; 0
-	// means 10 ms.
-	ReleaseSpread time.Duration
+	// ReleaseSpread gives over how long a release wakes a deployment's sessions that
+	// wait; nil means 10 ms.
+	ReleaseSpread func(deployment string) time.Duration
 	// RetargetLimit is the deadline of an injected unit's answer, after which the
 	// session is given up; 0 means 10 s.
 	RetargetLimit time.Duration
 	Log           *slog.Logger
+	// QuietSessions writes the lines of sessions that begin, and end by themselves,
+	// at level debug instead of info.
+	QuietSessions bool
 	Unsafe        Unsafe
 }
 
@@ -119,13 +122,15 @@ func (c *Config) setDefaults() {
 	c.Limits.Handshakes = cmp.Or(c.Limits.Handshakes, 2*runtime.GOMAXPROCS(0))
 	def(&c.KeepAlive, 60*time.Second)
 	def(&c.Sweep, time.Second)
-	def(&c.ReleaseSpread, 10*time.Millisecond)
 	def(&c.RetargetLimit, 10*time.Second)
 	if c.DialCancel == nil {
 		c.DialCancel = c.Dial
 	}
 	if c.ClientSet == nil {
 		c.ClientSet = func(string) ClientSet { return MapClientSet }
+	}
+	if c.ReleaseSpread == nil {
+		c.ReleaseSpread = func(string) time.Duration { return 10 * time.Millisecond }
 	}
 	if c.QualifiedNames == nil {
 		c.QualifiedNames = func(string) QualifiedNames { return IgnoreQualified }

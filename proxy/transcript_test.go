@@ -121,8 +121,10 @@ func transcript(t *testing.T, lines []string, d disturb, at int) (units, waits i
 		defer clear()
 		proxied, waits = st.perform(lines, d, at)
 		units = st.checkServerLegs()
-		if log := st.logs.String(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
-			t.Errorf("the proxy complained:\n%s", log)
+		for line := range strings.Lines(st.logs.String()) {
+			if (strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR")) && !strings.Contains(line, "keeps a hold from gathering") {
+				t.Errorf("the proxy complained: %s", line)
+			}
 		}
 	})
 	if !t.Failed() {
