@@ -113,6 +113,8 @@ type State struct {
 type Log struct {
 	Level  Level  `mapstructure:"level"`
 	Format Format `mapstructure:"format"`
+	// Sessions writes a line when a session begins and one when it ends.
+	Sessions bool `mapstructure:"sessions"`
 }
 
 // Shutdown is what SIGTERM grants.

@@ -120,7 +120,9 @@ type Promote struct {
 	Gather time.Duration `mapstructure:"gather"`
 	// MaxStall bounds how long a session is held, from first gate closed to release.
 	MaxStall time.Duration `mapstructure:"max_stall"`
-	Attempts int           `mapstructure:"attempts"`
+	// ReleaseSpread is over how long a release wakes the sessions that wait.
+	ReleaseSpread time.Duration `mapstructure:"release_spread"`
+	Attempts      int           `mapstructure:"attempts"`
 	// Patience is how long an attempt is put off because of long transactions.
 	Patience   time.Duration `mapstructure:"patience"`
 	Stragglers Stragglers    `mapstructure:"stragglers"`

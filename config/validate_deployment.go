@@ -188,6 +188,8 @@ func checkRollout(c *collector, d *Deployment, at string) {
 	}
 }
 
+const maxReleaseSpread = time.Second
+
 func checkPromote(c *collector, d *Deployment, at string) {
 	p := &d.Promote
 	above(c, at+".gather", p.Gather, "1s")
@@ -195,6 +197,10 @@ func checkPromote(c *collector, d *Deployment, at string) {
 	if p.Gather >= p.MaxStall && c.ok(at+".gather", at+".max_stall") {
 		c.add(at+".gather", formatDuration(p.Gather), "leaves no time to commit within max_stall, "+formatDuration(p.MaxStall),
 			"gather for less, or raise promote.max_stall")
+	}
+	if p.ReleaseSpread < 0 || p.ReleaseSpread > maxReleaseSpread {
+		c.add(at+".release_spread", formatDuration(p.ReleaseSpread), "is not between 0s and "+formatDuration(maxReleaseSpread),
+			"write a few milliseconds, such as 10ms: it is added to the stall of the last session")
 	}
 	atLeastOne(c, at+".attempts", p.Attempts, "allow one attempt or more, such as 5")
 }

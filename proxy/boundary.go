@@ -175,6 +175,13 @@ func (t *Tracker) AtBoundary() bool {
 	return t.owed == 0 && t.status == 'I' && t.reason == ReasonNone && !t.closing && t.idle()
 }
 
+// Rests is AtBoundary, but for half a message of the server: it can only be an
+// asynchronous one. Nothing may be injected beside it.
+func (t *Tracker) Rests() bool {
+	return t.owed == 0 && t.status == 'I' && t.reason == ReasonNone && !t.closing &&
+		!t.curOn && t.ring.length == 0 && !t.unsynced() && !t.clientPart && t.extra == 0
+}
+
 // Owes tells whether the server will owe a ReadyForQuery for a message of this
 // type sent now: what a pipeliner that never comes to rest is let through one
 // by one.

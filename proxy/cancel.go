@@ -36,11 +36,14 @@ func (p *Proxy) cancelRequest(key wire.CancelKey) {
 		return
 	}
 	s.mu.Lock()
-	waits := s.waiting && s.attn&attnLogin == 0 && s.track.owed == 0 && !s.track.unsynced() && s.track.status == 'I'
-	if waits {
-		// To its client the message at the gate is running.
+	waits := s.waiting && s.attn&attnLogin == 0 && s.track.reason == ReasonNone && s.track.owed == 0 && !s.track.unsynced()
+	switch {
+	// To its client the message at the gate is running.
+	case waits && s.track.status == 'I':
 		s.attn |= attnDrop
 		s.wakeClient()
+	case waits: // its transaction must fail, and only the server can do that
+		s.cancelNext = true
 	}
 	s.mu.Unlock()
 	if waits {
@@ -55,11 +58,55 @@ func (s *session) outstanding() bool {
 	return s.attn&(attnLogin|attnUnit) == 0 && (s.track.owed > 0 || s.track.unsynced() || s.track.copying || s.track.reason != ReasonNone)
 }
 
+// endCancel is how long an ended session stays in the list for its cancel: until
+// then it may still use what a swap or a drop is about to replace.
+const endCancel = time.Second
+
+// cancelLast has the server cancel what a session that is being ended runs, a
+// unit of the proxy's included: otherwise a query, and above all a SUBSCRIBE, would
+// go on.
+func (s *session) cancelLast() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastCancel != nil || s.backend.Secret == nil || !s.stillRuns() {
+		return
+	}
+	taken := make(chan struct{})
+	s.lastCancel = taken
+	s.p.wg.Go(func() {
+		defer close(taken)
+		s.p.forward(s, endCancel, s.stillRuns)
+	})
+}
+
+// stillRuns: the server works for the session. Under mu.
+func (s *session) stillRuns() bool { return s.outstanding() || s.running != nil }
+
+func (s *session) hasLastCancel() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastCancel != nil
+}
+
+// awaitLastCancel waits until the cancel of an ended session has been taken.
+func (s *session) awaitLastCancel() {
+	s.mu.Lock()
+	taken := s.lastCancel
+	s.mu.Unlock()
+	if taken != nil {
+		<-taken
+	}
+}
+
 // forwardCancel tells the server to cancel what the session runs, if it still
 // runs something when the connection for it stands: a late cancel must not hit
 // the next statement, nor what the proxy injects.
-func (p *Proxy) forwardCancel(s *session) {
-	ctx, done := context.WithTimeout(p.ctx, cancelTime)
+func (p *Proxy) forwardCancel(s *session) { p.forward(s, cancelTime, s.outstanding) }
+
+// forward is forwardCancel within a time, for what runs says. Under mu only runs
+// is called.
+func (p *Proxy) forward(s *session, limit time.Duration, runs func() bool) {
+	ctx, done := context.WithTimeout(p.ctx, limit)
 	defer done()
 	select {
 	case p.cancels.slots <- struct{}{}:
@@ -69,7 +116,7 @@ func (p *Proxy) forwardCancel(s *session) {
 		return
 	}
 	s.mu.Lock()
-	wanted := s.outstanding() && s.backend.Secret != nil
+	wanted := runs() && s.backend.Secret != nil
 	s.mu.Unlock()
 	if !wanted {
 		p.count.cancels.idle.Add(1)
@@ -86,7 +133,7 @@ func (p *Proxy) forwardCancel(s *session) {
 	defer stop()
 
 	s.mu.Lock()
-	if !s.outstanding() {
+	if !runs() {
 		s.mu.Unlock()
 		p.count.cancels.idle.Add(1)
 		return
@@ -107,6 +154,7 @@ func (p *Proxy) forwardCancel(s *session) {
 	if s.cancelGen == generation {
 		if s.cancelling--; s.cancelling == 0 {
 			s.attn &^= attnCancel
+			s.cancelSince = 0
 		}
 		s.wakeClient()
 	}
@@ -116,7 +164,11 @@ func (p *Proxy) forwardCancel(s *session) {
 func (s *session) forgetCancels() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropCancels()
+}
+
+func (s *session) dropCancels() {
 	s.cancelGen++
-	s.cancelling = 0
+	s.cancelling, s.cancelSince = 0, 0
 	s.attn &^= attnCancel
 }

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -115,5 +116,82 @@ func TestE8OutOfDescriptors(t *testing.T) {
 		if err := <-served; err != nil {
 			r.t.Error(err)
 		}
+	})
+}
+
+// takesCancel lets the server take the next cancel.
+func (r *rig) takesCancel() {
+	r.t.Helper()
+	upstream := r.backend()
+	got := make([]byte, len(wantCancel))
+	readFull(r.t, upstream, got)
+	if string(got) != wantCancel {
+		r.t.Errorf("the server got %x", got)
+	}
+	if n := len(r.p.Sessions("")); n != 1 {
+		r.t.Errorf("%d sessions are listed while the cancel has not been taken", n)
+	}
+	upstream.Close()
+	r.gone()
+}
+
+// TestE4EndedSessionsStatementIsCancelled: by a policy, by a fault of the client's,
+// at a shutdown, and a unit that hangs.
+func TestE4EndedSessionsStatementIsCancelled(t *testing.T) {
+	for name, ends := range map[string]func(r *rig, c *player, s *scripted){
+		"policy": func(r *rig, c *player, s *scripted) {
+			s.send(&pgproto3.DataRow{Values: [][]byte{[]byte("1")}})
+			c.expect(`D "1"`)
+			r.p.End(shop, proxy.Which{Streams: true}, "It read the old version.")
+			c.expect("E FATAL 57P01")
+		},
+		"fault": func(r *rig, c *player, s *scripted) {
+			c.conn.Write([]byte("Q\xff\xff\xff\xff"))
+			c.expect("E FATAL 08P01")
+		},
+		"shutdown": func(r *rig, c *player, s *scripted) {
+			over := make(chan error, 1)
+			go func() { over <- r.p.Shutdown(cancelled()) }()
+			r.t.Cleanup(func() {
+				if err := <-over; !errors.Is(err, context.Canceled) {
+					r.t.Errorf("Shutdown: %v", err)
+				}
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(r *rig) {
+				c, s := r.login()
+				c.send(query("SELECT slow"))
+				s.expect(`Q "SELECT slow"`)
+				ends(r, c, s)
+				r.takesCancel()
+			})
+		})
+	}
+	t.Run("unit", func(t *testing.T) {
+		onBoth(t, func(r *rig) {
+			_, s := r.login()
+			r.toCanary()
+			r.p.Nudge()
+			s.expect(moveToCanary)
+			r.takesCancel()
+		}, func(c *proxy.Config) { c.RetargetLimit = 20 * time.Millisecond })
+	})
+}
+
+// TestE4ServerThatTakesNoCancel keeps an ended session for a second and no longer.
+func TestE4ServerThatTakesNoCancel(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.login()
+		c.send(query("SELECT slow"))
+		s.expect(`Q "SELECT slow"`)
+		begin := time.Now()
+		r.p.End(shop, proxy.Which{}, "x")
+		r.gone()
+		if took := time.Since(begin); took > 1100*time.Millisecond {
+			r.t.Errorf("listed for %v", took)
+		}
+		c.expect("E FATAL 57P01")
 	})
 }

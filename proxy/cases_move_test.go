@@ -425,3 +425,183 @@ func TestI16UnitsAreNotTheArms(t *testing.T) {
 		}
 	})
 }
+
+// TestI9WhatIsPipelinedBehindASetWaitsForIt: nothing runs on one name of the client's
+// and one of ours.
+func TestI9WhatIsPipelinedBehindASetWaitsForIt(t *testing.T) {
+	type messages = []pgproto3.FrontendMessage
+	batch := func(name, text string) messages {
+		return messages{&pgproto3.Parse{Name: name, Query: text}, &pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{}, &pgproto3.Sync{}}
+	}
+	for name, sent := range map[string]messages{
+		"path":        {query("SET search_path = prod")},
+		"cluster":     {query("/* x */ set SESSION Cluster TO prod")},
+		"schema":      {query("SELECT 1; SET SCHEMA 'prod'")},
+		"quoted":      {query(`SET "search_path" = prod`)},
+		"late":        {query("SELECT '" + strings.Repeat("x", 200) + "'; SET search_path = prod")},
+		"batch":       batch("", "SET search_path = prod"),
+		"batch reset": batch("", "DISCARD ALL"),
+		"named":       batch("s1", "RESET ALL"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(r *rig) {
+				c, s := r.onCanary()
+				c.send(append(sent, query("SELECT v FROM answer"))...)
+				for _, m := range sent {
+					s.expect(show(m))
+				}
+				s.hearsNothing("behind it, before its answer,")
+				if len(sent) > 1 {
+					s.send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{})
+				}
+				s.send(&pgproto3.ParameterStatus{Name: "search_path", Value: "prod"}, complete("SET"), ready('I'))
+				s.expect(moveToCanary)
+				s.moved("prod_deploy")
+				s.expect(`Q "SELECT v FROM answer"`)
+			})
+		})
+	}
+}
+
+// TestI9AStatementPreparedToReset is the same for one that was prepared before.
+func TestI9AStatementPreparedToReset(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.login()
+		prepare(c, s, "reset", "DISCARD ALL")
+		prepare(c, s, "s1", "SELECT 1")
+		r.toCanary()
+		r.p.Nudge()
+		s.expect(moveToCanary)
+		s.moved("prod_deploy")
+		synctest.Wait()
+		c.send(&pgproto3.Bind{PreparedStatement: "reset"}, &pgproto3.Execute{}, &pgproto3.Sync{}, query("SELECT v FROM answer"))
+		s.expect("B", "E", "S")
+		s.hearsNothing("behind it, before its answer,")
+		s.send(&pgproto3.BindComplete{}, complete("DISCARD ALL"), ready('I'))
+		s.expect(moveToCanary)
+	})
+}
+
+// TestI9WhatIsPipelinedBehindACommit: a SET takes effect for what comes behind its
+// transaction, whose end may be pipelined.
+func TestI9WhatIsPipelinedBehindACommit(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.onCanary()
+		c.send(query("BEGIN"), query("SET search_path = prod"), query("COMMIT"), query("SELECT v FROM answer"))
+		s.expect(`Q "BEGIN"`, `Q "SET search_path = prod"`)
+		s.send(complete("BEGIN"), ready('T'), &pgproto3.ParameterStatus{Name: "search_path", Value: "prod"}, complete("SET"), ready('T'))
+		s.expect(`Q "COMMIT"`)
+		s.hearsNothing("behind the COMMIT, before its answer,")
+		s.send(complete("COMMIT"), ready('I'))
+		s.expect(moveToCanary)
+	})
+}
+
+// TestI6UnitThatDiffers: the server does not report what was set. The session goes
+// back; where that cannot be seen either it is asked; and nobody is let on with
+// names that are unknown or of both arms.
+func TestI6UnitThatDiffers(t *testing.T) {
+	const asks = `Q "SHOW cluster; SHOW search_path"`
+	differs := func(s *scripted) {
+		s.send(&pgproto3.ParameterStatus{Name: "cluster", Value: "prod_deploy"}, complete("SET"), complete("SET"), ready('I'))
+	}
+	says := func(s *scripted, cluster, path string) {
+		s.send(&pgproto3.DataRow{Values: [][]byte{[]byte(cluster)}}, complete("SHOW"), &pgproto3.DataRow{Values: [][]byte{[]byte(path)}}, complete("SHOW"), ready('I'))
+	}
+	test := func(name string, rest func(r *rig, c *player, s *scripted)) {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(r *rig) {
+				c, s := r.login()
+				r.toCanary()
+				c.send(query("SELECT 1"))
+				s.expect(moveToCanary)
+				differs(s)
+				s.expect(moveToStable)
+				rest(r, c, s)
+			})
+		})
+	}
+	stays := func(r *rig, s *scripted) {
+		s.expect(`Q "SELECT 1"`)
+		if i := r.session(); i.HaveState != "known" || i.Arm != router.Stable || i.FailedMoves != 1 || i.Retargets != 0 {
+			r.t.Errorf("session %+v", i)
+		}
+	}
+	test("set back", func(r *rig, c *player, s *scripted) { s.moved("prod"); stays(r, s) })
+	test("asked", func(r *rig, c *player, s *scripted) { differs(s); s.expect(asks); says(s, "prod", "prod"); stays(r, s) })
+	test("refused and asked", func(r *rig, c *player, s *scripted) {
+		s.send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: "42501"}, ready('I'))
+		s.expect(asks)
+		says(s, "prod", "prod")
+		stays(r, s)
+	})
+	test("moved after all", func(r *rig, c *player, s *scripted) {
+		differs(s)
+		s.expect(asks)
+		says(s, "prod_deploy", "prod_deploy")
+		s.expect(`Q "SELECT 1"`)
+		if i := r.session(); !i.Moved || i.Arm != router.Canary {
+			r.t.Errorf("session %+v", i)
+		}
+	})
+	test("a mixture", func(r *rig, c *player, s *scripted) {
+		differs(s)
+		s.expect(asks)
+		says(s, "prod_deploy", "prod")
+		c.expect("E FATAL 57P01")
+	})
+	test("no answer", func(r *rig, c *player, s *scripted) {
+		differs(s)
+		s.expect(asks)
+		s.send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: "42704"}, ready('I'))
+		c.expect("E FATAL 57P01")
+	})
+}
+
+// TestM12LongParameterStatus: a path too long to be shown is not taken for the old
+// one: it is asked for, read whole, and swallowed whole where it is ours.
+func TestM12LongParameterStatus(t *testing.T) {
+	long := strings.Repeat("another_schema, ", 200)
+	onBoth(t, func(r *rig) {
+		c, s := r.login()
+		c.send(query("SET search_path = x"), query("SELECT 1"))
+		s.expect(`Q "SET search_path = x"`)
+		s.expect(`Q "SELECT 1"`) // on stable nothing is kept back
+		s.send(&pgproto3.ParameterStatus{Name: "search_path", Value: long + "prod_deploy"}, complete("SET"), ready('I'), complete("SELECT 1"), ready('I'))
+		c.front.Receive()
+		c.expect(`C "SET"`, "Z I", `C "SELECT 1"`, "Z I")
+		c.send(query("SELECT 2"))
+		s.expect(`Q "SHOW cluster; SHOW search_path"`)
+		s.send(&pgproto3.DataRow{Values: [][]byte{[]byte("prod")}}, complete("SHOW"),
+			&pgproto3.DataRow{Values: [][]byte{[]byte(long + "prod_deploy")}}, complete("SHOW"), ready('I'))
+		s.expect(`Q "SELECT 2"`)
+		if i := r.session(); i.Deployment != "" || i.HaveState != "known" || len(i.Have.Path) != 201 {
+			r.t.Errorf("session %+v", i)
+		}
+	})
+	t.Run("ours", func(t *testing.T) {
+		onBoth(t, func(r *rig) {
+			path := long + "prod"
+			c, s := r.begin("search_path", path)
+			s.send(&pgproto3.AuthenticationOk{}, &pgproto3.ParameterStatus{Name: "cluster", Value: "prod"}, &pgproto3.ParameterStatus{Name: "search_path", Value: path},
+				&pgproto3.ParameterStatus{Name: "mz_version", Value: "v26.39.0"}, &pgproto3.BackendKeyData{ProcessID: serverPID, SecretKey: []byte(serverSecret)}, ready('I'))
+			c.awaitReady()
+			if i := r.session(); i.Deployment != shop || len(i.Have.Path) != 201 {
+				r.t.Fatalf("session %+v", i)
+			}
+			r.toCanary()
+			c.send(query("SELECT 1"))
+			if m, err := s.back.Receive(); err != nil || !strings.Contains(show(m), "prod_deploy") {
+				r.t.Fatal(m, err)
+			}
+			s.send(&pgproto3.ParameterStatus{Name: "cluster", Value: "prod_deploy"}, complete("SET"),
+				&pgproto3.ParameterStatus{Name: "search_path", Value: path + "_deploy"}, complete("SET"), ready('I'))
+			s.expect(`Q "SELECT 1"`)
+			s.send(complete("SELECT 1"), ready('I'))
+			c.expect(`C "SELECT 1"`, "Z I") // and no ParameterStatus before
+			if i := r.session(); !i.Moved {
+				r.t.Errorf("session %+v", i)
+			}
+		})
+	})
+}

@@ -260,6 +260,53 @@ func TestS20CancelIsTakenWhereOthersAreNot(t *testing.T) {
 			io.ReadAll(secure)
 		}, key)
 	})
+	t.Run("direct TLS", func(t *testing.T) {
+		r := secureRig(t)
+		c, s := r.begin()
+		s.accept()
+		key := c.awaitKey()
+		c.send(query("SELECT slow"))
+		forwarded(r, s, func(key *pgproto3.BackendKeyData) {
+			secure := tls.Client(r.conn(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"postgresql"}})
+			secure.Write(cancelPacket(key))
+			io.ReadAll(secure)
+		}, key)
+	})
+	t.Run("at the limit of connections that start", func(t *testing.T) {
+		r := newRig(t, false, func(c *proxy.Config) { c.Limits.Starting = 3 })
+		c, s := r.begin()
+		s.accept()
+		key := c.awaitKey()
+		for range 3 {
+			r.conn()
+		}
+		eventually(t, "the silent ones are there", func() bool { _, err := leanLogin(r.dial, "late"); return codeOf(err) == "53300" })
+		c.send(query("SELECT slow"))
+		forwarded(r, s, r.cancel, key)
+	})
+	t.Run("while the proxy drains", func(t *testing.T) {
+		r := newRig(t, false)
+		c, s := r.begin()
+		s.accept()
+		key := c.awaitKey()
+		over := make(chan error, 1)
+		go func() { over <- r.p.Shutdown(t.Context()) }()
+		eventually(t, "new sessions are refused", func() bool {
+			late, err := leanLogin(r.dial, "late") // before the shutdown has begun the server is asked
+			if err == nil {
+				late.quit()
+			}
+			return codeOf(err) == "57P03"
+		})
+		c.send(query("SELECT slow"))
+		forwarded(r, s, r.cancel, key)
+		c.send(&pgproto3.Terminate{})
+		s.expect("X")
+		s.conn.Close()
+		if err := <-over; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
 	t.Run("at the limit of sessions", func(t *testing.T) {
 		r := newRig(t, false, func(c *proxy.Config) { c.Limits.MaxSessions, c.Limits.PerUser = 1, 1 })
 		c, s := r.begin()

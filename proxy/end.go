@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -41,6 +42,7 @@ func (s *session) run() {
 		<-a.done
 		s.p.putBuffer(a.buf)
 	}
+	s.awaitLastCancel()
 	s.server.conn.Close()
 	s.p.reg.remove(s)
 	s.report()
@@ -149,15 +151,24 @@ func (s *session) report() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	args := []any{
-		"session", s.id, "user", s.user, "client", s.clientAddr, "deployment", s.decision.Deployment,
+		"session", s.id, "user", s.user, "application", s.application, "client", s.clientAddr, "deployment", s.decision.Deployment,
 		"for", time.Duration(s.p.now() - s.connected).Round(time.Millisecond), "exchanges", s.exchanges, "errors", s.errors, "retargets", s.retargets,
 	}
 	if s.cause == nil {
-		s.p.log.Debug("session ended", args...)
+		s.p.sessionLine("session ended", args...)
 		return
 	}
 	s.p.count.ended(s.cause.Kind, s.attn&attnLogin != 0)
 	s.p.log.Info("session ended", append(args, "kind", s.cause.Kind.Label(), "error", s.cause)...)
+}
+
+// sessionLine is one of the two lines of an ordinary session.
+func (p *Proxy) sessionLine(text string, args ...any) {
+	level := slog.LevelInfo
+	if p.cfg.QuietSessions {
+		level = slog.LevelDebug
+	}
+	p.log.Log(p.ctx, level, text, args...)
 }
 
 // endAll ends every session: those at a boundary at once, the others when they

@@ -101,8 +101,7 @@ func (f *flow) teardown() {
 	f.freeOut()
 	s.writing.Store(false)
 	f.l.closeLeg(&f.server)
-	s.p.reg.remove(s)
-	s.report()
+	f.leave()
 	if !s.lastFatal {
 		f.close()
 		return
@@ -112,6 +111,24 @@ func (f *flow) teardown() {
 	f.lingers, f.client.ready = true, true
 	f.timer = time.AfterFunc(lingerTime, func() { f.l.post(f, askClose) })
 	f.linger()
+}
+
+// leave takes the session off the list, when the cancel of what it ran has been
+// taken: until then it may still use what a swap or a drop is about to replace.
+func (f *flow) leave() {
+	s := f.s
+	gone := func() {
+		s.p.reg.remove(s)
+		s.report()
+	}
+	if !s.hasLastCancel() {
+		gone()
+		return
+	}
+	s.p.wg.Go(func() {
+		s.awaitLastCancel()
+		gone()
+	})
 }
 
 // linger reads what the client still sends, to its end.
@@ -138,7 +155,7 @@ func (f *flow) close() {
 	}
 	f.l.closeLeg(&f.client)
 	f.l.forget(f)
-	f.s.p.reg.disconnected()
+	f.s.p.reg.disconnected(false)
 	f.s.p.wg.Done()
 }
 

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"mzcanary/internal/wire"
 )
 
@@ -39,12 +41,14 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 			fast = fast && s.attn == 0
 		}
 		if !fast && !s.fromClient.Partial() {
-			if v = s.mayGo(p[n]); v != pass {
+			s.track.ClientPartial(false)
+			if v = s.mayGo(p[n:]); v != pass {
 				break
 			}
 		}
 		if seen {
-			s.qualifiedSeen(p[n:])
+			text, _ := statementText(p[n:])
+			s.qualifiedSeen(text)
 		}
 		k, step, err := s.fromClient.Next(p[n:])
 		n += k
@@ -68,8 +72,13 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 	s.noteUntracked()
 	s.bytesIn += uint64(n)
 	s.writing.Store(n > 0)
-	if v == waitWake || v == waitHeld || v == waitCancel || v == inject {
-		s.waiting = true // to its client the message is running: a cancel drops it
+	if n > 0 && s.cancelNext {
+		s.cancelNext = false
+		s.p.wg.Go(func() { s.p.forwardCancel(s) })
+	}
+	switch v {
+	case waitWake, waitHeld, waitCancel, inject:
+		s.waiting = true // behind the unit that the caller writes now, too
 	}
 	if s.hold != nil {
 		s.settleHold()
@@ -79,23 +88,24 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 
 // clientMessage counts a whole message that is let through.
 func (s *session) clientMessage(step *wire.Step) {
-	s.track.Client(ReadClient(*step))
+	m := ReadClient(*step)
+	s.track.Client(m)
 	switch step.Type {
 	case 'X':
 		s.terminated = true
 	case 'Q', 'P':
 		s.stmtKind = step.Type
 		s.stmtLen = uint8(copy(s.statement[:], step.Body))
-		if step.Type == 'Q' && s.fleet != nil && !s.want.Equal(s.decision.Base) && wire.IsReset(step.Body) {
-			// What is pipelined behind it must not run on what it restores.
-			s.attn |= attnReset
-		}
+	}
+	if s.fleet != nil {
+		s.readText(m, step)
 	}
 }
 
-// mayGo is the gate: may a message of this type, the next one, be written to
-// the server now? Called at a message's beginning only.
-func (s *session) mayGo(kind byte) verdict {
+// mayGo is the gate: may the message that p begins with, the next one, be
+// written to the server now? Called at a message's beginning only.
+func (s *session) mayGo(p []byte) verdict {
+	kind := p[0]
 	switch {
 	case s.attn&attnEnd != 0:
 		return stop
@@ -119,33 +129,61 @@ func (s *session) mayGo(kind byte) verdict {
 		}
 		s.attn &^= attnFull
 	}
-	if s.track.AtBoundary() {
-		return s.mayLeaveBoundary()
-	}
-	if s.attn&(attnHold|attnMove|attnReset) == 0 || s.track.owed == 0 || s.track.copying || s.track.reason != ReasonNone {
-		return pass
+	if s.track.Rests() {
+		v := s.mayLeaveBoundary()
+		if v == inject && !s.track.AtBoundary() {
+			return waitWake // for the rest of a notice, or the like
+		}
+		return v
 	}
 	switch kind {
 	case 'd', 'c', 'f':
+		return pass // of what runs
+	}
+	if s.track.reason != ReasonNone || s.track.copying {
+		return s.behindCancel(kind)
+	}
+	if s.attn&(attnHold|attnMove|attnReset) != 0 && s.track.owed > 0 {
+		// A pipeliner never comes to rest by itself: one message that owes a
+		// ReadyForQuery is on its way, the next waits for the answer.
+		return waitWake
+	}
+	if s.attn&attnCursor != 0 {
+		if v := s.besideCursor(p); v != pass {
+			return v
+		}
+	}
+	v := s.behindCancel(kind)
+	if v == pass && s.attn&attnWaited != 0 {
+		s.heldMessageGoes()
+	}
+	return v
+}
+
+// behindCancel makes what begins something new wait until the cancel that is on
+// its way to the server has been taken there.
+func (s *session) behindCancel(kind byte) verdict {
+	if s.cancelling == 0 || kind == 'S' || kind == 'H' {
+		return pass // these end what was begun
+	}
+	if s.cancelSince == 0 {
+		s.cancelSince = s.p.now()
+	}
+	if time.Duration(s.p.now()-s.cancelSince) >= cancelSettle {
+		s.dropCancels()
 		return pass
 	}
-	// A pipeliner never comes to rest by itself: one message that owes a
-	// ReadyForQuery is on its way, the next waits for the answer.
-	return waitWake
+	return waitCancel
 }
 
 // mayLeaveBoundary: the session is at rest and the next message would begin an
 // exchange.
 func (s *session) mayLeaveBoundary() verdict {
 	if s.attn&attnHold != 0 {
-		if s.waitSince == 0 {
-			s.waitSince = s.p.now()
-			s.attn |= attnWaited
-		}
-		return waitHeld
+		return s.waitsHeld()
 	}
-	if s.cancelling > 0 {
-		return waitCancel
+	if v := s.behindCancel(0); v != pass {
+		return v
 	}
 	if s.attn&attnMove != 0 && !s.movesLater() {
 		return inject
@@ -154,6 +192,15 @@ func (s *session) mayLeaveBoundary() verdict {
 		s.heldMessageGoes()
 	}
 	return pass
+}
+
+// waitsHeld: the next message waits at the closed gate.
+func (s *session) waitsHeld() verdict {
+	if s.waitSince == 0 {
+		s.waitSince = s.p.now()
+		s.attn |= attnWaited
+	}
+	return waitHeld
 }
 
 // atRest tells whether a unit may be injected now: the session is at a

@@ -1,6 +1,10 @@
 package proxy
 
-import "mzcanary/router"
+import (
+	"bytes"
+
+	"mzcanary/router"
+)
 
 // Certainty says how sure it is that a session has the values last seen.
 //
@@ -84,6 +88,17 @@ func (h *Have) Parameter(name, value []byte) {
 	}
 	v.touched = true
 	v.certain = min(v.certain, HaveProvisional)
+}
+
+// Unreadable takes the beginning of a ParameterStatus whose value is too long to
+// be shown: what it is has to be asked for.
+func (h *Have) Unreadable(body []byte) {
+	name, _, _ := bytes.Cut(body, zero)
+	if s := string(name); s != "cluster" && s != "search_path" || !h.loggedIn {
+		return
+	}
+	h.byClient, h.bySet, h.told = true, true, true
+	h.Forget()
 }
 
 // Tag takes the tag of a CommandComplete.

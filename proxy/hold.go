@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,7 +31,8 @@ type Hold struct {
 	fleet      *fleet
 	generation uint64
 	began      time.Time
-	pretend    bool // Unsafe.NoHold
+	pretend    bool   // Unsafe.NoHold
+	swaps      uint64 // of the deployment when it began
 
 	// releasing lets one release at a time through; the others wait for it.
 	releasing sync.Once
@@ -88,6 +90,9 @@ func (p *Proxy) Hold(deployment string, lease time.Duration) (*Hold, error) {
 	}
 	f.generation++
 	h.fleet, h.generation = f, f.generation
+	if d := p.table.Load().Find(deployment); d != nil {
+		h.swaps = d.Swaps
+	}
 	p.count.holds.Add(1)
 	if !h.pretend {
 		f.hold = h
@@ -109,9 +114,12 @@ func (h *Hold) Generation() uint64 { return h.generation }
 // expire is the end of the lease.
 func (h *Hold) expire() {
 	h.mu.Lock()
-	keep := h.pinned
+	ends := !h.pinned && !h.over
+	if ends {
+		h.over = true // with the question: nobody can pin it from here on
+	}
 	h.mu.Unlock()
-	if !keep {
+	if ends {
 		h.p.count.expired.Add(1)
 		h.p.log.Warn("the lease of a hold ran out: its sessions go on", "deployment", h.fleet.name, "generation", h.generation)
 		h.Release()
@@ -143,7 +151,24 @@ func (h *Hold) Gather(ctx context.Context) HoldReport {
 		}
 		break
 	}
-	return h.report()
+	r := h.report()
+	h.nameStragglers(r)
+	return r
+}
+
+// maxNamed is how many of the sessions that keep a hold from gathering get a
+// line in the log.
+const maxNamed = 5
+
+// nameStragglers logs who is in the way, the longest there first.
+func (h *Hold) nameStragglers(r HoldReport) {
+	who := slices.Clone(r.Stragglers)
+	slices.SortStableFunc(who, func(a, b SessionInfo) int { return cmp.Compare(b.Age, a.Age) })
+	for _, i := range who[:min(len(who), maxNamed)] {
+		h.p.log.Warn("a session keeps a hold from gathering", "deployment", h.fleet.name, "generation", h.generation,
+			"session", i.ID, "user", i.User, "application", i.Application, "client", i.Client, "statement", i.Statement,
+			"age", i.Age.Round(time.Millisecond), "why", i.Why, "after", r.Gathered.Round(time.Millisecond), "in_all", len(who))
+	}
 }
 
 func (h *Hold) gathered() bool {
@@ -193,6 +218,7 @@ func (s *session) enterHold(h *Hold) {
 	s.hold = h
 	s.attn |= attnHold
 	s.rest = notAsked
+	s.toldHold() // a message that the hold before let on and that did not get away
 	s.settleHold()
 }
 
@@ -210,6 +236,16 @@ func (s *session) settleHold() {
 		if s.track.owed == 0 {
 			now = atBoundary // it can begin nothing any more
 		}
+	case PhaseBusy:
+		if s.track.Rests() && s.attn&attnUnit == 0 {
+			now = atBoundary // half a notice changes nothing: the gate is closed
+		}
+	}
+	if s.track.status == 'I' {
+		s.leavesCursor()
+	} else if now == streaming || now == pending && s.attn&attnCursor != 0 && s.track.reason == ReasonNone {
+		now = streaming
+		s.attn |= attnCursor
 	}
 	if now != s.rest {
 		s.hold.move(s.rest, now)
@@ -225,6 +261,9 @@ func (s *session) leaveHold() {
 	s.hold.move(s.rest, notAsked)
 	s.hold, s.rest = nil, notAsked
 	s.attn &^= attnHold
+	if s.attn&attnCursor != 0 && !s.cursorOut {
+		s.leavesCursor()
+	}
 	s.wakeClient()
 }
 
@@ -253,10 +292,14 @@ func (h *Hold) release() {
 		h.p.reg.mu.Unlock()
 		return
 	}
-	h.fleet.hold = nil
+	crossed := h.crossed()
+	h.fleet.hold = nil // there may be another one before the last gate of this one is open
 	var waiting []*session
 	for s := range h.fleet.sessions {
 		s.mu.Lock()
+		if s.hold == h && s.attn&attnCursor != 0 {
+			s.cursorOut = s.cursorOut || crossed
+		}
 		switch {
 		case s.hold != h:
 		case s.waitSince != 0:
@@ -281,20 +324,32 @@ func (h *Hold) release() {
 // configured time: a machine that is late does not add its delays up.
 func (h *Hold) wakeSpread(waiting []*session) {
 	batches := (len(waiting) + releaseBatch - 1) / releaseBatch
-	begin := time.Now()
+	begin, spread := time.Now(), h.p.cfg.ReleaseSpread(h.fleet.name)
 	for i := 1; len(waiting) > 0; i++ {
 		n := min(releaseBatch, len(waiting))
 		for _, s := range waiting[:n] {
-			s.mu.Lock()
-			s.stallOf = h
-			s.leaveHold()
-			s.mu.Unlock()
+			h.letOn(s)
 		}
 		waiting = waiting[n:]
 		if len(waiting) > 0 {
-			due := h.p.cfg.ReleaseSpread * time.Duration(i) / time.Duration(batches)
+			due := spread * time.Duration(i) / time.Duration(batches)
 			time.Sleep(due - time.Since(begin))
 		}
+	}
+}
+
+// letOn opens the gate of a session that had a message waiting.
+func (h *Hold) letOn(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold != h || s.waitSince == 0 {
+		// It has ended or left, its message was cancelled, or the next hold has it.
+		h.wentOn(-1)
+	} else {
+		s.stallOf = h
+	}
+	if s.hold == h {
+		s.leaveHold()
 	}
 }
 
@@ -335,13 +390,18 @@ func (s *session) heldMessageGoes() {
 func (s *session) heldMessageLost() {
 	s.waitSince = 0
 	s.attn &^= attnWaited
+	s.toldHold()
+}
+
+// toldHold tells the hold that let the session's message on not to wait for it.
+func (s *session) toldHold() {
 	if h := s.stallOf; h != nil {
 		s.stallOf = nil
 		h.wentOn(-1)
 	}
 }
 
-// wentOn counts a message that no longer waits; negative: it was dropped.
+// wentOn counts a message that no longer waits; negative: it did not go on.
 func (h *Hold) wentOn(stall time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

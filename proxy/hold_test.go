@@ -113,7 +113,7 @@ func TestHoldNamesTransactionsAndStreams(t *testing.T) {
 		c.expect(`C "BEGIN"`, "Z T")
 		h = r.hold(time.Minute)
 		report = h.Gather(cancelled())
-		if len(report.Stragglers) != 1 || report.Stragglers[0].Why != "idle in a transaction" {
+		if len(report.Stragglers) != 1 || report.Stragglers[0].Why != "idle in a transaction, behind BEGIN" {
 			r.t.Fatalf("report %+v", report)
 		}
 		// Inside its transaction the session goes on, to its end.

@@ -153,24 +153,53 @@ func (r *rig) allWait(n int) {
 // TestHoldOfBusySessions: from the call until all are at a boundary a hold takes
 // no longer than the longest running exchange and 20 ms; nothing reaches the
 // server while it lasts; the release wakes everybody within 20 ms, spread over
-// that time. In memory time is simulated and the times are exact.
+// that time. In memory time is simulated and the times are exact; over TCP the bound
+// of 20 ms is widened by what the machine needs to let all of them ask at once,
+// clients and server included.
 func TestHoldOfBusySessions(t *testing.T) {
 	t.Run("tcp", func(t *testing.T) {
 		t.Cleanup(leaks(t)) // runs last
-		slack := 20 * time.Millisecond
-		if raceEnabled || !pressureFull() {
-			slack = 5 * time.Second // the machine is not ours: only gross mistakes show
-		}
-		holdBusy(newRig(t, false), sized(1000, 150), slack)
+		holdBusy(newRig(t, false), sized(1000, 150), false)
 	})
+	n := 1000
+	if raceEnabled {
+		n = sized(1000, 250)
+	}
 	t.Run("memory", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { holdBusy(newRig(t, true), sized(1000, 250), time.Millisecond) })
+		synctest.Test(t, func(t *testing.T) { holdBusy(newRig(t, true), n, true) })
 	})
 }
 
-func holdBusy(r *rig, n int, slack time.Duration) {
+// together lets all clients ask at once and tells how long that takes.
+func together(r *rig, all []*lean) time.Duration {
+	var clients sync.WaitGroup
+	start := make(chan struct{})
+	for _, c := range all {
+		clients.Go(func() {
+			<-start
+			if err := c.ask("SELECT 1"); err != nil {
+				r.t.Error(err)
+			}
+		})
+	}
+	begin := time.Now()
+	close(start)
+	clients.Wait()
+	return time.Since(begin)
+}
+
+func holdBusy(r *rig, n int, exact bool) {
 	m := newMill(r)
-	crowd := makeBusy(r, loginAll(r.t, n, r.dial))
+	all := loginAll(r.t, n, r.dial)
+	slack, limit := time.Millisecond, 20*time.Millisecond
+	if !exact {
+		limit += 4 * max(together(r, all), together(r, all))
+		if raceEnabled {
+			limit = 25 * time.Second // only gross mistakes show
+		}
+		slack = limit
+	}
+	crowd := makeBusy(r, all)
 	ctx, done := context.WithTimeout(r.t.Context(), pressureGuard)
 	defer done()
 
@@ -210,14 +239,8 @@ func holdBusy(r *rig, n int, slack time.Duration) {
 	slices.SortFunc(at, time.Time.Compare)
 	last, densest := at[n-1].Sub(begin), densest(at)
 	r.t.Logf("release of %d: reported in %v, the last message reached the server after %v, at the most %d within one millisecond; stall %+v", n, took, last, densest, stall)
-	exact := slack < 20*time.Millisecond
-	limit := 20 * time.Millisecond
-	if !exact {
-		// Clients and server need the processor for it too: a busy machine is late.
-		limit = max(5*slack, 100*time.Millisecond)
-	}
 	if last > limit {
-		r.t.Errorf("the last session went on after %v, want 20 ms, and %v on this machine", last, limit)
+		r.t.Errorf("the last session went on after %v, want 20 ms, which is %v on this machine", last, limit)
 	}
 	if exact && densest > n/4 {
 		r.t.Errorf("%d of %d sessions went on within one millisecond: a herd", densest, n)

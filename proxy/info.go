@@ -41,6 +41,7 @@ type SessionInfo struct {
 	Held      bool          `json:"held"`
 	Statement string        `json:"statement,omitempty"` // first word of the running statement
 	Age       time.Duration `json:"age"`                 // of the running exchange or transaction, 0 when idle
+	Exchange  time.Duration `json:"exchange"`            // age of the running exchange alone, 0 when none runs
 	Idle      time.Duration `json:"idle"`                // since the last exchange ended, 0 when one runs
 	// OldVersion: its running exchange or transaction began before the last swap
 	// and reads the version that is old now.
@@ -186,6 +187,9 @@ func (s *session) info() SessionInfo {
 		}
 		i.Age = time.Duration(now - since)
 		i.Statement = s.word()
+		if s.began != 0 {
+			i.Exchange = time.Duration(now - s.began)
+		}
 		i.OldVersion = s.fleet != nil && s.exVersion < s.swaps
 	} else {
 		i.Idle = time.Duration(now - s.lastEnd)
@@ -245,20 +249,22 @@ func (s *session) why(state State, i SessionInfo) string {
 		return "being moved to " + s.running.want.String()
 	case state.Phase == PhaseUntrackable:
 		return "cannot be tracked: " + state.Reason.String()
+	case s.waitSince != 0:
+		return "its message waits at the closed gate"
 	case state.Phase == PhaseStreaming:
 		return "a " + i.Statement + " that was planned already runs on"
 	case state.Phase == PhaseTransaction && state.Status == 'E':
 		return "idle in a failed transaction"
 	case state.Phase == PhaseTransaction && s.track.txn.declared > 0:
 		return "idle in a transaction with an open cursor"
+	case state.Phase == PhaseTransaction && i.Statement != "":
+		return "idle in a transaction, behind " + i.Statement
 	case state.Phase == PhaseTransaction:
 		return "idle in a transaction"
 	case state.Phase == PhaseCopyIn:
 		return "COPY FROM STDIN is running"
 	case state.Phase == PhaseClosing:
 		return "closing"
-	case state.Phase == PhaseBoundary && s.waitSince != 0:
-		return "its message waits at the closed gate"
 	case state.Phase == PhaseBoundary:
 		return s.whyNotMoved(i)
 	case state.Partial:

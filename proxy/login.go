@@ -23,7 +23,7 @@ func (s *session) loginMessage(step *wire.Step, next *after) {
 			return
 		}
 	case 'S':
-		if name, value, ok := wire.ParseParameter(step.Body); ok {
+		if name, value, ok := wire.ParseParameter(sp.body()); ok {
 			if tellsTraits(name) {
 				s.params[string(name)] = string(value)
 			}
@@ -71,6 +71,9 @@ func (s *session) finishLogin() (unit []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if f := s.p.reg.charge(s, s.p.cfg.Limits); f != nil {
+		return nil, f
+	}
 	s.p.reg.enter(s, dec)
 	s.mu.Lock()
 	s.login, _ = s.have.Values()
@@ -92,9 +95,7 @@ func (s *session) finishLogin() (unit []byte, err error) {
 	s.mu.Lock()
 	s.wakeClient()
 	s.mu.Unlock()
-	if s.p.logsDebug() {
-		s.p.log.Debug("session begins", "session", s.id, "user", s.user, "client", s.clientAddr, "deployment", dec.Deployment, "reason", dec.Reason)
-	}
+	s.p.sessionLine("session begins", "session", s.id, "user", s.user, "application", s.application, "client", s.clientAddr, "deployment", dec.Deployment, "reason", dec.Reason)
 	return unit, nil
 }
 

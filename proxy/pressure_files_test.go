@@ -57,7 +57,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	t.Cleanup(leaks(t)) // runs last
 	addr, end := startChild(t, "files")
 	dial := func() (net.Conn, error) { return net.Dial("tcp", addr) }
-	n := sized(400, 60)
+	n := sized(400, 200)
 	in := make(chan *lean, n)
 	for i := range n {
 		go func() {

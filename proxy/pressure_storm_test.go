@@ -2,16 +2,23 @@ package proxy_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"mzcanary/proxy"
 )
@@ -398,4 +405,183 @@ func TestHalfClosedPeers(t *testing.T) {
 			r.t.Errorf("%d cancels: statements of clients that have gone run on", m.cancels)
 		}
 	})
+}
+
+// TestC8CancelStormRefusesNoLogin: cancels that wait for their turn are none of the
+// connections that start, and are bounded themselves.
+func TestC8CancelStormRefusesNoLogin(t *testing.T) {
+	var atServer atomic.Int64
+	inMemory(t, func(r *rig) {
+		c, s := r.begin()
+		s.accept()
+		key := c.awaitKey()
+		c.send(query("SELECT slow"))
+		s.expect(`Q "SELECT slow"`)
+		const n, most = 1200, 1024
+		var cancels []net.Conn
+		for range n {
+			conn := r.conn()
+			conn.Write(cancelPacket(key))
+			cancels = append(cancels, conn)
+			synctest.Wait()
+		}
+		open := 0
+		for _, conn := range cancels {
+			conn.SetReadDeadline(time.Now().Add(time.Nanosecond))
+			if _, err := conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				open++
+			}
+		}
+		if open != most || atServer.Load() != 64 {
+			r.t.Errorf("%d cancels are under way, %d of them at the server; want %d and 64", open, atServer.Load(), most)
+		}
+		r.login("user", "other")
+	}, func(c *proxy.Config) {
+		c.Limits.Starting = 10
+		c.DialCancel = func(context.Context) (net.Conn, error) {
+			atServer.Add(1)
+			ours, _ := memoryPipe() // nobody answers
+			return ours, nil
+		}
+	})
+}
+
+// TestUnknownUsersLockNobodyOut: connections that name a user and do not log in take
+// none of the user's places.
+func TestUnknownUsersLockNobodyOut(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		for range 5 {
+			r.begin("user", "app") // the server has not said who it is
+		}
+		first, _ := r.login("user", "app")
+		r.login("user", "app")
+		conn := r.conn()
+		conn.Write([]byte(packet(3<<16, "user\x00app\x00\x00")))
+		if got := string((&peer{r.t, conn}).expectEnd()); !strings.Contains(got, "C53300") || !strings.Contains(got, "too many sessions of this user") {
+			r.t.Errorf("the third one was told %q", got)
+		}
+		first.conn.Close()
+		eventually0(r, "its place is free again", func() bool { return len(r.p.Sessions("")) == 6 })
+		r.login("user", "app")
+	}, func(c *proxy.Config) { c.Limits.PerUser = 2 })
+}
+
+// TestPlacesOfAUserAreTakenAtTheLogin: of two that log in at once, one gets the last place.
+func TestPlacesOfAUserAreTakenAtTheLogin(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		first, s1 := r.begin("user", "app")
+		second, s2 := r.begin("user", "app")
+		s1.accept()
+		first.awaitReady()
+		s2.accept()
+		for {
+			m, err := second.front.Receive()
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			if e, ok := m.(*pgproto3.ErrorResponse); ok {
+				if e.Code != "53300" {
+					r.t.Errorf("told %s", e.Code)
+				}
+				break
+			}
+		}
+		s2.expectEnd()
+	}, func(c *proxy.Config) { c.Limits.PerUser = 1 })
+}
+
+// handshakes counts those that compute at the same time.
+type handshakes struct {
+	now, most atomic.Int64
+	enter     chan struct{} // nil: nobody waits
+}
+
+func (h *handshakes) secure(t *testing.T) change {
+	cert := certificate(t)
+	return func(c *proxy.Config) {
+		c.ClientTLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+		c.ClientTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			n := h.now.Add(1)
+			for most := h.most.Load(); n > most && !h.most.CompareAndSwap(most, n); most = h.most.Load() {
+			}
+			if h.enter != nil {
+				<-h.enter
+			}
+			h.now.Add(-1)
+			return nil, nil
+		}
+	}
+}
+
+func secureDial(dial func() (net.Conn, error)) func() (net.Conn, error) {
+	return func() (net.Conn, error) {
+		conn, err := dial()
+		if err != nil {
+			return nil, err
+		}
+		conn.SetDeadline(time.Now().Add(pressureGuard))
+		conn.Write([]byte(sslRequest))
+		var answer [1]byte
+		if _, err := io.ReadFull(conn, answer[:]); err != nil || answer[0] != 'S' {
+			conn.Close()
+			return nil, fmt.Errorf("answered %q, %v", answer, err)
+		}
+		return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}), nil
+	}
+}
+
+// TestHandshakesAreBounded: no more than the limit compute at a time, and clients
+// that stop in the middle of theirs keep no others out.
+func TestHandshakesAreBounded(t *testing.T) {
+	const limit, n = 3, 20
+	var h handshakes
+	synctest.Test(t, func(t *testing.T) {
+		h.enter = make(chan struct{})
+		r := newRig(t, true, h.secure(t), func(c *proxy.Config) { c.Limits.Handshakes = limit })
+		newMill(r)
+		for range 2 * limit { // silent behind their SSLRequest
+			conn := r.conn()
+			conn.Write([]byte(sslRequest))
+		}
+		in := make(chan error, n)
+		for i := range n {
+			go func() {
+				c, err := leanLogin(secureDial(r.dial), fmt.Sprint("u", i))
+				if err == nil {
+					c.quit()
+				}
+				in <- err
+			}()
+		}
+		synctest.Wait()
+		if now := h.now.Load(); now != limit {
+			t.Errorf("%d handshakes compute, want %d", now, limit)
+		}
+		close(h.enter)
+		for range n {
+			if err := <-in; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestTLSConnectionStorm is TestConnectionStorm with handshakes.
+func TestTLSConnectionStorm(t *testing.T) {
+	t.Cleanup(leaks(t)) // runs last
+	const limit = 4
+	var h handshakes
+	r := newRig(t, false, h.secure(t), func(c *proxy.Config) { c.Limits.Handshakes, c.Limits.Startup = limit, pressureGuard })
+	newMill(r)
+	all := loginAll(t, sized(2000, 200), secureDial(r.dial))
+	for _, c := range all {
+		if err := c.ask("SELECT 1"); err != nil {
+			t.Error(err)
+		}
+		c.quit()
+	}
+	if most := h.most.Load(); most > limit || most == 0 {
+		t.Errorf("%d handshakes at a time, want no more than %d", most, limit)
+	}
+	r.gone()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -36,11 +37,14 @@ func (k ServerKind) grammar() wire.Grammar {
 // else is said.
 type Limits struct {
 	MaxSessions int           // connections past their start-up packet
-	PerUser     int           // of them, per user name
+	PerUser     int           // logged in, per user name
 	Startup     time.Duration // from accept to the first ReadyForQuery; 0 means 30 s
 	// Starting bounds the connections that have not sent their start-up packet;
 	// 0 means as many as MaxSessions, and 4096 at least.
 	Starting int
+	// Handshakes bounds the TLS handshakes of clients that compute at the same time;
+	// who waits for its client takes no place. 0 means twice the processors.
+	Handshakes int
 	// Dials bounds the connections to the server that are being made at the same
 	// time; who comes first is served first. 0 means 128.
 	Dials int
@@ -98,13 +102,16 @@ type Config struct {
 	// Sweep is how often idle sessions are looked at for closed sockets, and the
 	// longest an idle session waits for its retarget when nobody nudges; 0 means 1 s.
 	Sweep time.Duration
-	// ReleaseSpread is over how long a release wakes the sessions that wait; 0
-	// means 10 ms.
-	ReleaseSpread time.Duration
+	// ReleaseSpread gives over how long a release wakes a deployment's sessions that
+	// wait; nil means 10 ms.
+	ReleaseSpread func(deployment string) time.Duration
 	// RetargetLimit is the deadline of an injected unit's answer, after which the
 	// session is given up; 0 means 10 s.
 	RetargetLimit time.Duration
 	Log           *slog.Logger
+	// QuietSessions writes the lines of sessions that begin, and end by themselves,
+	// at level debug instead of info.
+	QuietSessions bool
 	Unsafe        Unsafe
 }
 
@@ -119,9 +126,9 @@ func (c *Config) setDefaults() {
 		c.Limits.Starting = max(c.Limits.MaxSessions, 4096)
 	}
 	c.Limits.Dials = cmp.Or(c.Limits.Dials, 128)
+	c.Limits.Handshakes = cmp.Or(c.Limits.Handshakes, 2*runtime.GOMAXPROCS(0))
 	def(&c.KeepAlive, 60*time.Second)
 	def(&c.Sweep, time.Second)
-	def(&c.ReleaseSpread, 10*time.Millisecond)
 	def(&c.RetargetLimit, 10*time.Second)
 	if c.DialCancel == nil {
 		c.DialCancel = c.Dial
@@ -131,6 +138,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.ClientSet == nil {
 		c.ClientSet = func(string) ClientSet { return MapClientSet }
+	}
+	if c.ReleaseSpread == nil {
+		c.ReleaseSpread = func(string) time.Duration { return 10 * time.Millisecond }
 	}
 	if c.QualifiedNames == nil {
 		c.QualifiedNames = func(string) QualifiedNames { return IgnoreQualified }
@@ -153,6 +163,7 @@ type Proxy struct {
 	sweep   *sweeper
 	loops   loops
 	dials   chan struct{} // places of those that dial the server
+	turns   chan struct{} // places of the handshakes that compute
 	count   counters
 
 	buffers, largeBuffers sync.Pool // of *[]byte
@@ -178,6 +189,7 @@ func New(cfg Config) *Proxy {
 	p.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
 	p.largeBuffers.New = func() any { b := make([]byte, largeBuffer); return &b }
 	p.dials = make(chan struct{}, cfg.Limits.Dials)
+	p.turns = make(chan struct{}, cfg.Limits.Handshakes)
 	p.cancels = newCanceller()
 	p.sweep = newSweeper(p)
 	p.wg.Go(p.sweep.run)
@@ -201,10 +213,11 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		conn, err := ln.Accept()
 		switch {
 		case err == nil:
-			p.reg.connected()
+			late := p.isDraining()
+			p.reg.connected(late)
 			p.wg.Go(func() {
 				growStack(0)
-				p.serveConn(conn)
+				p.serveConn(conn, late)
 			})
 		case ctx.Err() != nil || p.isDraining():
 			return nil
@@ -275,16 +288,13 @@ func (p *Proxy) isDraining() bool {
 // is over, to reach a boundary.
 const endGrace = time.Second
 
-// Shutdown stops accepting and keeps relaying until no session is left or ctx
-// ends. Then sessions end with 57P01 at their boundary; those that reach none
+// Shutdown takes no new sessions and keeps relaying until none is left or ctx
+// ends; cancels are taken until then. Then sessions end with 57P01 at their boundary; those that reach none
 // within a second are cut. When it returns nothing of the proxy is running. The
 // error is ctx's when sessions had to be ended.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.draining = true
-	for ln := range p.listeners {
-		ln.Close()
-	}
 	p.mu.Unlock()
 
 	empty := p.reg.whenEmpty()
@@ -300,9 +310,10 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		p.endAll(wire.Fail(wire.KindShuttingDown, "", nil))
 		select {
 		case <-empty:
-		case <-time.After(endGrace):
+		case <-time.After(endGrace + lastWordTime + endCancel): // the cut ones' statements are cancelled
 		}
 	}
+	p.closeListeners()
 	p.stop(errShutdown)
 	p.reg.refuse(wire.Fail(wire.KindShuttingDown, "", nil))
 	for _, s := range p.reg.sessions("") {
@@ -312,6 +323,14 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.wg.Wait()
 	p.loops.stop()
 	return err
+}
+
+func (p *Proxy) closeListeners() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ln := range p.listeners {
+		ln.Close()
+	}
 }
 
 var errShutdown = errors.New("the proxy is shutting down")

@@ -104,7 +104,7 @@ func (s *session) take(p []byte) (out []byte, next after, err error) {
 
 // attend looks after what is unusual about the session after the server spoke.
 func (s *session) attend() {
-	if s.attn&attnReset != 0 && s.track.owed == 0 {
+	if s.attn&attnReset != 0 && s.track.owed == 0 && !s.track.unsynced() {
 		s.attn &^= attnReset
 	}
 	if s.waiting && (s.track.owed == 0 || s.track.copying || s.track.reason != ReasonNone || s.track.closing || s.attn&attnFull != 0 && !s.track.Full()) {
@@ -112,6 +112,8 @@ func (s *session) attend() {
 	}
 	if s.hold != nil {
 		s.settleHold()
+	} else if s.attn&attnCursor != 0 && s.track.status == 'I' {
+		s.leavesCursor()
 	}
 }
 
@@ -126,9 +128,12 @@ func (s *session) serverMessage(step *wire.Step, next *after) {
 		s.answered(m.Status, next)
 	case 'C':
 		s.have.Tag(m.Tag)
+		s.forgetPrepared(m.Tag)
 	case 'S':
 		if name, value, ok := wire.ParseParameter(step.Body); ok {
 			s.have.Parameter(name, value)
+		} else {
+			s.have.Unreadable(step.Body)
 		}
 	case 'E':
 		s.serverError(step, m.Fatal)
@@ -157,6 +162,9 @@ type splitter struct {
 	msg []byte // the message under way
 	out []byte // what goes to the client
 }
+
+// body is that of the whole message: a step shows no more than a beginning.
+func (sp *splitter) body() []byte { return sp.msg[5:] }
 
 // splitBound is the longest message looked at whole; logins and answers to
 // units have none near it.

@@ -111,32 +111,38 @@ func (p *Proxy) QualifiedNames(deployment string) (samples []Qualified, total ui
 	return samples, q.total.Load()
 }
 
-// watchNames decides whether the session's statements are looked at: only
-// those of a session that has, or is to have, deploy names. Under mu, like
-// everything here.
+// watchNames decides whether the session's statements are looked at before they
+// go on: only those of a session that has, or is to have, deploy names. Under mu,
+// like everything here.
 func (s *session) watchNames() {
+	s.fromClient.TextLimit = 0
+	if s.fleet != nil {
+		s.fromClient.TextLimit = qualifiedText
+	}
 	s.watch = s.fleet != nil && (s.onDeploy || !s.want.Equal(s.decision.Base)) && s.p.cfg.QualifiedNames(s.fleet.name) != IgnoreQualified
 }
 
 // looksAt takes the message that p begins with, the client's next one. seen
 // says that it is to be counted when it goes on.
 func (s *session) looksAt(p []byte) (seen bool) {
-	if !s.namesLive(p) {
+	text, whole := statementText(p)
+	s.textLate = !whole
+	if !s.namesLive(text) {
 		return false
 	}
+	s.textLate = false
 	if s.pinnable() {
-		s.qualifiedSeen(p)
+		s.qualifiedSeen(text)
 		s.pinStable()
 		return false
 	}
 	return true
 }
 
-// namesLive tells whether the message that p begins with is a Query or Parse
-// whose text names a live schema of the session's deployment.
-func (s *session) namesLive(p []byte) bool {
-	text := statementText(p)
-	if text == nil {
+// namesLive tells whether the text of a statement names a live schema of the
+// session's deployment.
+func (s *session) namesLive(text []byte) bool {
+	if len(text) == 0 {
 		return false
 	}
 	d := s.p.table.Load().Find(s.fleet.name)
@@ -144,22 +150,31 @@ func (s *session) namesLive(p []byte) bool {
 }
 
 // statementText gives what p holds of the text of the Query or Parse that it
-// begins with, or nil.
-func statementText(p []byte) []byte {
+// begins with, if it is one, and whether that is all there is to look at.
+func statementText(p []byte) (text []byte, whole bool) {
 	const header = 5
-	if len(p) <= header || p[0] != 'Q' && p[0] != 'P' {
-		return nil
+	if p[0] != 'Q' && p[0] != 'P' {
+		return nil, true
+	}
+	if len(p) <= header {
+		return nil, false
 	}
 	length := 1 + int(p[1])<<24 + int(p[2])<<16 + int(p[3])<<8 + int(p[4])
 	body := p[header:max(header, min(len(p), length))]
-	if p[0] == 'P' {
+	text = textOf(p[0], body)
+	return text, len(p) >= length || len(body) > qualifiedText || len(text) < len(body)-1 && p[0] == 'Q'
+}
+
+// textOf gives the text in what there is of the body of a Query or Parse.
+func textOf(kind byte, body []byte) []byte {
+	body = body[:min(len(body), qualifiedText)]
+	if kind == 'P' {
 		_, text, ok := bytes.Cut(body, zero)
 		if !ok {
 			return nil
 		}
 		body = text
 	}
-	body = body[:min(len(body), qualifiedText)]
 	if end := bytes.IndexByte(body, 0); end >= 0 {
 		body = body[:end]
 	}
@@ -177,6 +192,11 @@ func (s *session) pinStable() {
 	snap := s.p.table.Load()
 	d := snap.Find(s.fleet.name)
 	s.takeOff(snap, d.Salt)
+	s.pinOthers(d)
+}
+
+// pinOthers takes the other sessions of its unit along.
+func (s *session) pinOthers(d *router.Deployment) {
 	if f, key := s.fleet, s.decision.Key; d.Key != router.KeyConnection {
 		f.qualified.pin(d.Salt, key)
 		s.p.wg.Go(func() { s.p.pinUnit(f, d.Salt, key) })
@@ -184,13 +204,17 @@ func (s *session) pinStable() {
 }
 
 func (s *session) takeOff(snap *router.Snapshot, salt uint64) {
-	s.offCanary, s.offSalt = true, salt
-	if s.stats != nil {
-		s.stats.Leave(s.unit) // its exchanges are no evidence
-		s.unit = nil
-	}
+	s.isNoEvidence(salt)
 	s.epoch = snap.Epoch
 	s.reckon(snap)
+}
+
+func (s *session) isNoEvidence(salt uint64) {
+	s.offCanary, s.offSalt = true, salt
+	if s.stats != nil {
+		s.stats.Leave(s.unit)
+		s.unit = nil
+	}
 }
 
 // pinUnit takes the unit's other sessions off the canary.
@@ -210,12 +234,17 @@ func (p *Proxy) pinUnit(f *fleet, salt uint64, key string) {
 func (s *session) isOff(salt uint64) bool { return s.offCanary && s.offSalt == salt }
 
 // qualifiedSeen counts a statement that names a live schema.
-func (s *session) qualifiedSeen(p []byte) {
+func (s *session) qualifiedSeen(text []byte) {
+	var b [sampleText]byte
+	s.qualifiedCount(normalise(b[:0], text))
+}
+
+// qualifiedCount is the same for a text that is normalised already.
+func (s *session) qualifiedCount(normalised []byte) {
 	q := &s.fleet.qualified
 	q.total.Add(1)
 	s.qualifiedNames++
-	var b [sampleText]byte
-	if text := q.sample(normalise(b[:0], statementText(p))); text != "" {
+	if text := q.sample(normalised); text != "" {
 		s.qualifiedText = text
 	}
 }

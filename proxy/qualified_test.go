@@ -3,6 +3,8 @@ package proxy_test
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -56,6 +58,10 @@ func TestQualifiedNamesPinStable(t *testing.T) {
 				samples, total := r.p.QualifiedNames(shop)
 				if total != 1 || len(samples) != 1 || samples[0].Text != i.Qualified || samples[0].Count != 1 {
 					r.t.Errorf("samples %+v of %d", samples, total)
+				}
+				if name == "Parse" { // the statement that it could execute again is another
+					prepare(c, s, "", "SELECT 1")
+					turn(c, s, "SELECT 1")
 				}
 				r.route(func(d *router.Deployment) { d.Salt++ }) // the next rollout
 				c.send(query("SELECT 2"))
@@ -153,4 +159,119 @@ func TestQualifiedNamesPinTheUnit(t *testing.T) {
 		return true
 	})
 	readsVersion(t, s.connect(onProd), "logged in later", "old")
+}
+
+// prepare sends Parse and Sync.
+func prepare(c *player, s *scripted, name, text string) {
+	c.t.Helper()
+	p := &pgproto3.Parse{Name: name, Query: text}
+	c.send(p, &pgproto3.Sync{})
+	s.expect(show(p), "S")
+	s.send(&pgproto3.ParseComplete{}, ready('I'))
+	c.expect("*pgproto3.ParseComplete", "Z I")
+}
+
+// TestQualifiedNamesPreparedBeforeTheMove: a session that has prepared such a
+// statement on stable is not moved to where it would execute it.
+func TestQualifiedNamesPreparedBeforeTheMove(t *testing.T) {
+	const text = "SELECT v FROM prod.answer WHERE id = 7"
+	ways := map[string]func(c *player, s *scripted){
+		"Parse":   func(c *player, s *scripted) { prepare(c, s, "s1", text); prepare(c, s, "s2", "SELECT 1") },
+		"unnamed": func(c *player, s *scripted) { prepare(c, s, "", text) },
+		"PREPARE": func(c *player, s *scripted) {
+			c.send(query("SELECT 1; PREPARE s1 AS " + text))
+			s.expect(show(query("SELECT 1; PREPARE s1 AS " + text)))
+			s.send(complete("SELECT 1"), complete("PREPARE"), ready('I'))
+			c.expect(`C "SELECT 1"`, `C "PREPARE"`, "Z I")
+		},
+		"in pieces": func(c *player, s *scripted) {
+			p, _ := (&pgproto3.Parse{Name: "s1", Query: text}).Encode(nil)
+			c.conn.Write(p[:10])
+			synctest.Wait()
+			c.conn.Write(p[10:])
+			s.expect(`P "s1" "` + text + `"`)
+			c.send(&pgproto3.Sync{})
+			s.expect("S")
+			s.send(&pgproto3.ParseComplete{}, ready('I'))
+			c.expect("*pgproto3.ParseComplete", "Z I")
+		},
+	}
+	for name, prepares := range ways {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(r *rig) {
+				c, s := r.login()
+				prepares(c, s)
+				if _, total := r.p.QualifiedNames(shop); total != 0 {
+					r.t.Errorf("%d statements were counted on stable", total)
+				}
+				r.toCanary()
+				r.p.Nudge()
+				time.Sleep(2 * describedWait)
+				s.hearsNothing("to move it")
+				c.send(&pgproto3.Bind{PreparedStatement: "s1"}, &pgproto3.Execute{}, &pgproto3.Sync{})
+				s.expect("B", "E", "S")
+				i := r.session()
+				if i.Arm != router.Stable || i.Wanted != router.Stable || i.QualifiedNames != 1 || !strings.Contains(i.Qualified, "FROM prod.answer WHERE id = ?") ||
+					!strings.HasSuffix(i.Reason, "stays on stable for this rollout") {
+					r.t.Errorf("session %+v", i)
+				}
+			}, qualified(proxy.PinQualified))
+		})
+	}
+}
+
+const describedWait = time.Second
+
+// TestQualifiedNamesForgotten: what a pool's reset deallocates is no reason any more.
+func TestQualifiedNamesForgotten(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.login()
+		prepare(c, s, "s1", "SELECT v FROM prod.answer")
+		c.send(query("DISCARD ALL"))
+		s.expect(`Q "DISCARD ALL"`)
+		s.send(complete("DISCARD ALL"), ready('I'))
+		c.expect(`C "DISCARD ALL"`, "Z I")
+		s.expect(moveToStable) // what it has is unknown behind a reset
+		s.moved("prod")
+		synctest.Wait()
+		r.toCanary()
+		r.p.Nudge()
+		s.expect(moveToCanary)
+	}, qualified(proxy.PinQualified))
+}
+
+// TestQualifiedNamesPreparedBeforeCount: counted once when it is moved.
+func TestQualifiedNamesPreparedBeforeCount(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.login()
+		prepare(c, s, "s1", "SELECT v FROM prod.answer")
+		r.toCanary()
+		r.p.Nudge()
+		s.expect(moveToCanary)
+		s.moved("prod_deploy")
+		synctest.Wait()
+		if samples, total := r.p.QualifiedNames(shop); total != 1 || len(samples) != 1 {
+			r.t.Errorf("samples %+v of %d", samples, total)
+		}
+	}, qualified(proxy.CountQualified))
+}
+
+// TestQualifiedNamesInPieces: a text that came in several reads has begun to go on
+// when it is seen whole; the session goes back behind it.
+func TestQualifiedNamesInPieces(t *testing.T) {
+	inMemory(t, func(r *rig) {
+		c, s := r.onCanary()
+		q, _ := query("SELECT * FROM prod.t").Encode(nil)
+		c.conn.Write(q[:20])
+		synctest.Wait()
+		c.conn.Write(q[20:])
+		s.expect(`Q "SELECT * FROM prod.t"`)
+		s.send(complete("SELECT 1"), ready('I'))
+		c.expect(`C "SELECT 1"`, "Z I")
+		c.send(query("SELECT 1"))
+		s.expect(moveToStable)
+		if i := r.session(); i.QualifiedNames != 1 {
+			r.t.Errorf("session %+v", i)
+		}
+	}, qualified(proxy.PinQualified))
 }

@@ -383,35 +383,41 @@ func (w *world) fault() string {
 	return ""
 }
 
-// key holds all that decides what can happen from here on.
-func (w *world) key(left int) string {
-	t, s := w.tracker, w.server
-	b := []byte{byte(left), t.status, byte(t.reason), byte(t.owed), byte(t.swallow), byte(t.early), byte(t.extra), s.copy, s.status}
-	for _, on := range []bool{t.curOn, t.answered, t.proof, t.skip, t.closing, t.describedOnly, t.copying, t.copyDone, t.begun,
+// appendKey appends all that decides what can happen from here on.
+func (w *world) appendKey(b []byte) []byte {
+	t, s := w.tracker, &w.server
+	b = append(b, t.status, byte(t.reason), byte(t.owed), byte(t.swallow), byte(t.early), byte(t.extra), s.copy, s.status)
+	var bits uint32
+	for i, on := range [...]bool{t.curOn, t.answered, t.proof, t.skip, t.closing, t.describedOnly, t.copying, t.copyDone, t.begun, t.named,
 		t.txn.begun, t.txn.fetched, t.txn.other, s.skip, s.open, s.dead, s.read1} {
 		if on {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
+			bits |= 1 << i
 		}
 	}
-	units := []unit{t.open}
+	b = append(b, byte(bits), byte(bits>>8), byte(bits>>16), t.txn.declared)
+	b = t.open.appendKey(b)
 	if t.curOn {
-		units = append(units, t.cur)
+		b = t.cur.appendKey(b)
 	}
 	for i := range t.ring.length {
-		units = append(units, *t.ring.at(i))
+		b = t.ring.at(i).appendKey(b)
 	}
-	for _, u := range units {
-		b = append(b, byte(u.ext), byte(u.n), u.end, u.flags)
-	}
-	b = append(b, t.txn.declared, '|')
+	b = append(b, '|')
 	for _, m := range w.inbox {
 		b = append(b, m.String()...)
 	}
 	b = append(b, '|')
 	for _, m := range w.outbox {
-		b = append(b, m.Type, m.Status, byte(m.Tag))
+		var flags byte
+		if m.CopyFail {
+			flags |= 1
+		}
+		if m.CopyRead {
+			flags |= 2
+		}
+		b = append(b, m.Type, m.Status, byte(m.Tag), flags)
 	}
-	return string(b)
+	return b
 }
+
+func (u *unit) appendKey(b []byte) []byte { return append(b, byte(u.ext), byte(u.n), u.end, u.flags) }

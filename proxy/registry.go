@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+	"time"
 
 	"mzcanary/internal/armstats"
 	"mzcanary/internal/wire"
@@ -15,10 +16,14 @@ import (
 
 // registry knows every session. Its lock comes before a session's.
 type registry struct {
-	mu     sync.Mutex
-	conns  int // connections accepted and not finished, of any kind
-	empty  chan struct{}
-	ending *wire.Failure // new sessions are refused with it
+	mu    sync.Mutex
+	conns int // connections accepted and not finished, of any kind
+	late  int // of them, those that came while the proxy drains: nobody waits for them
+	// cancels are those of the connections that have brought a CancelRequest, guests
+	// those that could bring nothing else.
+	cancels, guests int
+	empty           chan struct{}
+	ending          *wire.Failure // new sessions are refused with it
 	// admitted counts the places taken: sessions and those being connected.
 	admitted int
 	all      map[*session]struct{}
@@ -43,32 +48,81 @@ func (r *registry) init() {
 	r.fleets = make(map[string]*fleet)
 }
 
-func (r *registry) connected() {
+func (r *registry) connected(late bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.conns++
+	if late {
+		r.late++
+	}
 }
 
-func (r *registry) disconnected() {
+func (r *registry) disconnected(late bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.conns--
+	if late {
+		r.late--
+	}
 	r.tellEmpty()
 }
 
+const (
+	// maxGuests bounds the connections that are read though no session can come of
+	// them, guestTime how long one may take: a CancelRequest is always taken.
+	maxGuests = 256
+	guestTime = 2 * time.Second
+	// maxCancels bounds the cancels that are under way or wait for their turn.
+	maxCancels = 1024
+)
+
 // mayStart tells whether a new connection may send its start-up packet, when
-// no more than limit may be about to; 0 means any number.
-func (r *registry) mayStart(limit int) *wire.Failure {
+// no more than limit may be about to; 0 means any number. One that may not is a
+// guest, if there is a place: it may send a CancelRequest and is refused with f
+// for anything else.
+func (r *registry) mayStart(limit int, late bool) (guest bool, f *wire.Failure) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if limit > 0 && r.conns-r.admitted > limit {
-		return wire.Fail(wire.KindTooManySessions, "too many connections have not sent their start-up packet", nil)
+	switch {
+	case late:
+		f = wire.Fail(wire.KindDraining, "", nil)
+	case limit > 0 && r.conns-r.admitted-r.cancels-r.guests > limit:
+		f = wire.Fail(wire.KindTooManySessions, "too many connections have not sent their start-up packet", nil)
+	default:
+		return false, nil
 	}
-	return nil
+	if r.guests == maxGuests {
+		return false, f
+	}
+	r.guests++
+	return true, f
+}
+
+func (r *registry) guestLeaves() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.guests--
+}
+
+// cancelBegins counts a CancelRequest, if there is a place.
+func (r *registry) cancelBegins() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancels == maxCancels {
+		return false
+	}
+	r.cancels++
+	return true
+}
+
+func (r *registry) cancelEnds() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cancels--
 }
 
 func (r *registry) tellEmpty() {
-	if r.conns == 0 && r.empty != nil {
+	if r.conns == r.late && r.empty != nil {
 		close(r.empty)
 		r.empty = nil
 	}
@@ -86,7 +140,8 @@ func (r *registry) whenEmpty() <-chan struct{} {
 	return empty
 }
 
-// admit reserves the place of a session, within the limits.
+// admit reserves the place of a session, within the limits. A user who has used
+// its own up is told before the server is asked.
 func (r *registry) admit(s *session, limits Limits) *wire.Failure {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,7 +154,22 @@ func (r *registry) admit(s *session, limits Limits) *wire.Failure {
 		return wire.Fail(wire.KindTooManyForUser, "", nil)
 	}
 	r.admitted++
+	s.admitted = true
+	return nil
+}
+
+// charge counts a session as one of its user, who the server knows by now: before,
+// anybody could use up another's places. One that is refused gives its place back
+// at once.
+func (r *registry) charge(s *session, limits Limits) *wire.Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if limits.PerUser > 0 && r.perUser[s.user] >= limits.PerUser {
+		r.freePlace(s)
+		return wire.Fail(wire.KindTooManyForUser, "", nil)
+	}
 	r.perUser[s.user]++
+	s.charged = true
 	return nil
 }
 
@@ -111,10 +181,15 @@ func (r *registry) giveBack(s *session) {
 }
 
 func (r *registry) freePlace(s *session) {
-	r.admitted--
-	if r.perUser[s.user]--; r.perUser[s.user] == 0 {
-		delete(r.perUser, s.user)
+	if s.admitted {
+		r.admitted--
 	}
+	if s.charged {
+		if r.perUser[s.user]--; r.perUser[s.user] == 0 {
+			delete(r.perUser, s.user)
+		}
+	}
+	s.admitted, s.charged = false, false
 }
 
 // add makes an admitted session, which has both its legs, known to everybody,

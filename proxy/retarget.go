@@ -13,9 +13,11 @@ import (
 //
 //	         answers as wanted
 //	toMove ───────────────────▶ have = want
-//	   │   NOTICE MZ007: a missing cluster was set
+//	   │   NOTICE MZ007: a missing cluster was set; the server reports other values
 //	   └──────────────────────▶ toSetBack ───▶ have as before, the move has failed
-//	toAsk  SHOW ──────────────▶ have = what the server says; then toMove if that is not want
+//	                               │ refused, or reports other values again
+//	toAsk  SHOW ◀──────────────────┘
+//	   └──────────────────────▶ have = what the server says; then toMove if that is not want
 type purpose uint8
 
 const (
@@ -35,6 +37,10 @@ type running struct {
 	epoch  uint64
 	began  int64
 	swept  bool // the sweeper waits for its end
+	// failed: a move went wrong for this reason, and set back or asked is what the
+	// session has now; outcome is what is counted.
+	failed  string
+	outcome armstats.Injection
 }
 
 // refresh brings want up to the table's epoch. Under mu.
@@ -56,6 +62,9 @@ func (s *session) reckon(snap *router.Snapshot) {
 	}
 	if s.arm = d.Arm(&s.decision); s.isOff(d.Salt) && s.decision.Fixed == router.NotFixed {
 		s.arm = router.Stable
+	}
+	if s.arm == router.Canary && s.preparedLive() && s.pinnable() {
+		s.pinPrepared(d)
 	}
 	s.weight = d.Weight
 	s.byWeight = d.Canary == router.CanaryDeploy && d.Weight > 0 && !s.isOff(d.Salt)
@@ -202,7 +211,7 @@ func (s *session) unitMessage(step *wire.Step, next *after) error {
 	if r.why == toAsk {
 		action = r.ask.message(step.Type, step.Body, sp.msg)
 	} else {
-		action = r.set.Take(step.Type, step.Body)
+		action = r.set.Take(step.Type, sp.body())
 	}
 	switch action {
 	case wire.Relay:
@@ -243,30 +252,86 @@ func (s *session) finishUnit(next *after) {
 		s.placed = r.want
 		s.retargets++
 		s.moveFails = 0
+		if s.preparedLive() && s.fleet != nil && !r.want.Equal(s.decision.Base) {
+			s.qualifiedCount([]byte(s.preparedText)) // not pinned: only counted
+		}
 		s.unitGone(armstats.Retargeted)
 		if s.leaving != "" {
 			s.release(s.leaving, next)
 		}
 	case outcome == wire.UnitDone:
-		s.have.Injected(r.want) // set back; the move itself has been counted as failed
-		s.unitGone(armstats.Missing)
-		s.moveFailed(r, "the target's cluster does not exist")
+		s.have.Injected(r.want) // set back
+		s.unitGone(r.outcome)
+		s.moveFailed(r, r.failed)
 	case outcome == wire.UnitMissing && r.why == toMove && r.backOK:
-		s.running = nil
-		next.unit = s.beginSet(toSetBack, r.back, &running{swept: r.swept, back: r.back, backOK: true})
+		next.unit = s.setBack(r, armstats.Missing, noCluster)
+		return
+	case outcome == wire.UnitDiffers && r.why == toMove && r.backOK && !r.want.Equal(s.decision.Base):
+		next.unit = s.setBack(r, armstats.Refused, otherValues)
+		return
+	case outcome == wire.UnitDiffers, outcome == wire.UnitRefused && r.why == toSetBack:
+		next.unit = s.askAfter(r)
 		return
 	case outcome == wire.UnitMissing:
 		// Nothing better to go back to: the old cluster is missing as well.
 		s.have.Injected(r.want)
 		s.unitGone(armstats.Missing)
-		s.moveFailed(r, "the target's cluster does not exist")
+		s.moveFailed(r, noCluster)
 	case outcome == wire.UnitRefused:
 		s.unitGone(armstats.Refused)
 		s.moveFailed(r, r.set.Code+" "+r.set.Message)
-	default:
-		s.have.Forget()
-		s.unitGone(armstats.Refused)
-		s.moveFailed(r, "the server reports other values than were set")
+	}
+	s.judge()
+}
+
+const (
+	noCluster   = "the target's cluster does not exist"
+	otherValues = "the server reports other values than were set"
+)
+
+// setBack begins the unit behind one that has set what it should not have.
+func (s *session) setBack(r *running, outcome armstats.Injection, why string) []byte {
+	s.running = nil
+	return s.beginSet(toSetBack, r.back, &running{swept: r.swept, back: r.back, backOK: true, failed: why, outcome: outcome})
+}
+
+// askAfter begins to ask what a session has of which nobody knows: the client
+// is not let on before that is known.
+func (s *session) askAfter(r *running) []byte {
+	if r.failed == "" {
+		r.failed, r.outcome = otherValues, armstats.Refused
+	}
+	s.have.Forget()
+	s.running = nil
+	ask, b := newAsk(s.have.Traits.Materialize, s.unitName)
+	s.starts(&running{why: toAsk, ask: ask, want: r.want, swept: r.swept, failed: r.failed, outcome: r.outcome})
+	return b
+}
+
+// askedAfter takes the answer: names of one arm are where the session is now, a
+// mixture is no place to be.
+func (s *session) askedAfter(r *running, next *after) {
+	values, ok := r.ask.settings()
+	if ok {
+		s.have.Injected(values)
+		s.placed = values
+	}
+	if ok && values.Equal(s.want) {
+		s.retargets++
+		s.moveFails = 0
+		s.unitGone(armstats.Retargeted)
+		if s.leaving != "" {
+			s.release(s.leaving, next)
+		}
+		s.judge()
+		return
+	}
+	s.unitGone(r.outcome)
+	s.moveFailed(r, r.failed)
+	if !ok || !values.Equal(s.decision.Base) && !s.want.Equal(s.decision.Base) {
+		f := wire.Fail(wire.KindRetargetLost, "it could be brought neither to "+s.want.String()+" nor back: "+r.failed, nil)
+		s.attn |= attnEnd
+		s.p.wg.Go(func() { s.endWith(f) })
 	}
 	s.judge()
 }
@@ -276,7 +341,7 @@ func (s *session) unitGone(outcome armstats.Injection) {
 	r := s.running
 	s.running = nil
 	s.attn &^= attnUnit
-	if r.why != toAsk {
+	if r.why != toAsk || r.failed != "" {
 		s.p.count.retarget(outcome)
 		if s.stats != nil {
 			s.stats.ObserveInjected(outcome, time.Duration(s.p.now()-r.began))
@@ -312,6 +377,10 @@ func (s *session) moveFailed(r *running, why string) {
 
 // askAnswered takes the answer to toAsk.
 func (s *session) askAnswered(r *running, next *after) {
+	if r.failed != "" {
+		s.askedAfter(r, next)
+		return
+	}
 	values, ok := r.ask.settings()
 	if s.attn&attnLogin != 0 {
 		if ok {

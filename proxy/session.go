@@ -26,12 +26,13 @@ const (
 	attnUnit                         // an injected unit is running
 	attnCancel                       // a cancel is on its way to the server
 	attnMove                         // have is not want, or not known
-	attnReset                        // a DISCARD or RESET is in flight: nothing may follow it yet
+	attnReset                        // what may change the session's names is in flight: nothing may follow it yet
 	attnFull                         // too much in flight to go on reading the client
 	attnDrop                         // a cancel came for the message that waits
 	attnWaited                       // the next message has waited at the gate: note when it goes
 	attnEnd                          // the session is being ended
 	attnJoin                         // it becomes managed: what it runs next must wait for that
+	attnCursor                       // only the reading of its cursor may go on: see cursor.go
 )
 
 // session is one client connection and its own backend connection.
@@ -48,6 +49,8 @@ type session struct {
 	asked       string // mzcanary.arm
 	connected   int64
 	key         wire.CancelKey // ours, as the client knows it
+
+	admitted, charged bool // what it counts for; under registry.mu
 
 	// done is closed when the session is being torn down; cause is set before.
 	done    chan struct{}
@@ -131,6 +134,11 @@ type gate struct {
 	// offCanary: one was found, and the rollout of offSalt goes on without the unit.
 	watch, offCanary bool
 	offSalt          uint64
+	// prepared and unnamed are what is known of the statements that it may execute
+	// later; textLate: the text of the message under way was not whole at its beginning.
+	prepared, unnamed textFacts
+	preparedText      string // one that names a live schema, normalised
+	textLate          bool
 	// byWeight: only a weight can ask for a move now; keepNamed: see router.Deployment.
 	byWeight, keepNamed bool
 	moveSince           int64  // since when have is not want; 0: it is
@@ -148,7 +156,12 @@ type gate struct {
 	waitSince  int64 // since when a message waits at the closed gate; 0: none does
 	stallOf    *Hold // released it, and wants to know how long it waited
 	cancelling int   // cancels on their way to the server
-	cancelGen  int   // moves when they are no longer waited for
+	// cancelSince is since when a message waits for them. cancelNext: a cancel came
+	// for a message that waits inside a transaction; it follows that message.
+	cancelSince int64
+	cancelNext  bool
+	lastCancel  chan struct{} // closed when the cancel of an ended session has been taken; nil: none was needed
+	cancelGen   int           // moves when they are no longer waited for
 
 	stats      *armstats.Deployment
 	unit       *armstats.Unit
@@ -163,6 +176,8 @@ type gate struct {
 	exStream  bool
 	exError   bool
 	exVersion uint64 // version at start: swaps, one more on deploy names
+	cursorOut bool   // a swap went by while its transaction only read its cursor
+	batchOK   bool   // attnCursor: what was prepared in the open batch only reads
 	statement [48]byte
 	stmtKind  byte
 	stmtLen   uint8
@@ -220,13 +235,17 @@ func (s *session) abort(cause *wire.Failure) {
 	})
 }
 
-// endWith tells the client why, where the protocol allows a word, and aborts.
-// It may wait a moment for a client that does not read; of a flow it does not wait.
+// endWith tells the client why, where the protocol allows a word, has what the
+// session runs cancelled, and aborts. It may wait a moment for a client that does
+// not read; of a flow it does not wait.
 func (s *session) endWith(f *wire.Failure) {
 	s.mu.Lock()
 	s.attn |= attnEnd
 	s.wakeClient()
 	s.mu.Unlock()
+	if f.Kind != wire.KindUpstreamLost {
+		s.cancelLast()
+	}
 	if s.flow != nil {
 		s.flow.say(f)
 		return

@@ -1,6 +1,10 @@
 package proxy
 
-import "mzcanary/router"
+import (
+	"bytes"
+
+	"mzcanary/router"
+)
 
 // A statement's text is read as PostgreSQL's scanner reads it, as far as needed
 // to tell names from literals and comments. The text may end anywhere.
@@ -166,6 +170,9 @@ func (t *sqlText) comment() {
 // a table whose alias is the schema's name looks the same, and counts.
 // It allocates nothing.
 func namesSchema(text []byte, pairs []router.Pair, database string) bool {
+	if !mayNameSchema(text, pairs) {
+		return false
+	}
 	t := sqlText{text: text}
 	// place is how many names, joined by dots, lie before the present token, with
 	// the dot; ours says that the only one is the database.
@@ -196,6 +203,32 @@ func namesSchema(text []byte, pairs []router.Pair, database string) bool {
 		place++
 	}
 }
+
+// mayNameSchema is the quick look before: is there a dot with the end of a live
+// name, a quoted name or a comment before it?
+func mayNameSchema(text []byte, pairs []router.Pair) bool {
+	dots := false
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(text[at:], '.')
+		if i < 0 {
+			break
+		}
+		dots = true
+		at += i
+		before := bytes.TrimRight(text[:at], " \t\n\v\f\r")
+		if n := len(before); n > 0 && before[n-1] == '"' {
+			return true
+		}
+		for k := range pairs {
+			if live := pairs[k].Live; len(before) >= len(live) && isName(before[len(before)-len(live):], tokenName, live) {
+				return true
+			}
+		}
+	}
+	return dots && (bytes.Contains(text, lineComment) || bytes.Contains(text, blockComment))
+}
+
+var lineComment, blockComment = []byte("--"), []byte("/*")
 
 // dotFollows takes the dot behind a name, if there is one.
 func (t *sqlText) dotFollows() bool {

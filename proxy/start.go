@@ -11,10 +11,10 @@ import (
 )
 
 // serveConn is the whole life of an accepted connection, or the beginning of one
-// that a loop carries.
-func (p *Proxy) serveConn(conn net.Conn) {
+// that a loop carries. late: it came while the proxy drains.
+func (p *Proxy) serveConn(conn net.Conn, late bool) {
 	p.keepAlive(conn)
-	s := p.startUp(conn)
+	s := p.startUp(conn, late)
 	if s != nil && s.flow != nil {
 		s.flow.start() // which does the rest
 		return
@@ -22,25 +22,30 @@ func (p *Proxy) serveConn(conn net.Conn) {
 	if s != nil {
 		s.run()
 	}
-	p.reg.disconnected()
+	p.reg.disconnected(late)
 }
 
 // startUp brings a connection to where its login begins, within the start-up
 // deadline, and returns nil when it ended before. What is only needed for that
 // is not kept for the session's life.
-func (p *Proxy) startUp(conn net.Conn) *session {
-	deadline := time.Now().Add(p.cfg.Limits.Startup)
+func (p *Proxy) startUp(conn net.Conn, late bool) *session {
+	o := opener{p: p, base: conn, conn: conn}
+	limit := p.cfg.Limits.Startup
+	if o.guest, o.only = p.reg.mayStart(p.cfg.Limits.Starting, late); o.guest {
+		defer o.leave()
+		limit = min(limit, guestTime)
+	} else if o.only != nil {
+		conn.SetDeadline(time.Now().Add(lastWordTime))
+		o.refuse(o.only)
+		return nil
+	}
+	deadline := time.Now().Add(limit)
 	conn.SetDeadline(deadline)
 	ctx, done := context.WithDeadline(p.ctx, deadline)
 	defer done()
 	stop := context.AfterFunc(p.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	o := opener{p: p, base: conn, conn: conn}
-	if f := p.reg.mayStart(p.cfg.Limits.Starting); f != nil {
-		o.refuse(f)
-		return nil
-	}
 	startup, err := o.open(ctx)
 	if err != nil {
 		o.refuse(err)
@@ -170,6 +175,17 @@ type opener struct {
 	secure bool
 	// mute: nothing said in the clear would be understood.
 	mute bool
+	// only is what anything but a CancelRequest is refused with, if set; guest: it
+	// counts as a guest.
+	only  *wire.Failure
+	guest bool
+}
+
+func (o *opener) leave() {
+	if o.guest {
+		o.guest = false
+		o.p.reg.guestLeaves()
+	}
 }
 
 // open reads until the StartupMessage. It returns nil after a CancelRequest,
@@ -196,9 +212,12 @@ func (o *opener) open(ctx context.Context) (*wire.Startup, error) {
 				return nil, err
 			}
 		case wire.PacketCancel:
-			o.p.cancelRequest(packet.Cancel)
+			o.cancel(packet.Cancel)
 			return nil, nil
 		case wire.PacketStartup:
+			if o.only != nil {
+				return nil, o.only
+			}
 			return packet.Startup, o.proven()
 		}
 	}
@@ -217,6 +236,17 @@ func (o *opener) proven() error {
 		return wire.Fail(wire.KindClientCertificate, "", nil)
 	}
 	return nil
+}
+
+// cancel takes a CancelRequest. It is none of the connections that start.
+func (o *opener) cancel(key wire.CancelKey) {
+	if !o.p.reg.cancelBegins() {
+		o.p.count.cancels.failed.Add(1) // a storm: servers lose cancels too
+		return
+	}
+	defer o.p.reg.cancelEnds()
+	o.leave()
+	o.p.cancelRequest(key)
 }
 
 // deadline names the failure that a silent client is.
@@ -253,7 +283,9 @@ func (o *opener) direct(ctx context.Context, head []byte) error {
 }
 
 func (o *opener) handshake(ctx context.Context, conn net.Conn) error {
-	secured, err := wire.ServeTLS(ctx, conn, o.p.cfg.ClientTLS)
+	turn := &turnConn{Conn: conn, turns: o.p.turns, ctx: ctx}
+	secured, err := wire.ServeTLS(ctx, turn, o.p.cfg.ClientTLS)
+	turn.end()
 	if err != nil {
 		o.mute = true
 		return err

@@ -41,7 +41,8 @@ type stage struct {
 	front *memoryListener
 	table *router.Table
 	logs  *logBuffer
-	taps  []*tap // in the order of the proxy's connections
+	taps  []*tap         // in the order of the proxy's connections
+	names map[int]string // whose they are
 }
 
 // third is a version with the contents of prod, and a name as long: a session moved
@@ -57,7 +58,7 @@ GRANT USAGE ON SCHEMA twin TO PUBLIC; GRANT USAGE ON CLUSTER twin TO PUBLIC; GRA
 // newStage must be called inside a bubble; clear ends everything it starts.
 func newStage(t *testing.T, proxied bool) (st *stage, clear func()) {
 	t.Helper()
-	st = &stage{t: t, server: sim.New(sim.Options{}), plain: newMemoryListener(), internal: newMemoryListener(), voices: map[string]*voice{}}
+	st = &stage{t: t, server: sim.New(sim.Options{}), plain: newMemoryListener(), internal: newMemoryListener(), voices: map[string]*voice{}, names: map[int]string{}}
 	setup, err := os.ReadFile(filepath.Join("..", "internal", "sim", "testdata", "conversations", "setup.sql"))
 	if err != nil {
 		t.Fatal(err)
@@ -273,6 +274,7 @@ func (st *stage) connect(rest string) {
 		<-old.heard
 	}
 	st.voices[words[0]] = v
+	st.names[number] = words[0]
 	go v.listen()
 	first := packet(version, string(append(body, 0)))
 	v.startup = len(first)

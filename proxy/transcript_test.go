@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -44,7 +45,7 @@ func TestTranscripts(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no conversations", err)
 	}
-	each := os.Getenv("MZCANARY_TRANSCRIPTS") == "each" // every boundary alone as well
+	all := os.Getenv("MZCANARY_TEST_TRANSCRIPTS") == "each"
 	units, waits := 0, 0
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -52,6 +53,7 @@ func TestTranscripts(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		each := all || !raceEnabled && (name == "portals" || name == "misc") // every boundary alone as well
 		lines := clientLines(string(text))
 		for _, d := range []disturb{nothing, pausing, moving, cancels} {
 			t.Run(name+"/pipelined/"+d.String(), func(t *testing.T) { transcript(t, inBatches(lines, 4), d, everywhere) })
@@ -107,6 +109,7 @@ func inBatches(lines []string, n int) (batches []string) {
 
 func transcript(t *testing.T, lines []string, d disturb, at int) (units, waits int) {
 	var direct, proxied []scene
+	moved := map[string]bool{}
 	synctest.Test(t, func(t *testing.T) {
 		st, clear := newStage(t, false)
 		defer clear()
@@ -120,13 +123,15 @@ func transcript(t *testing.T, lines []string, d disturb, at int) (units, waits i
 		st, clear := newStage(t, true)
 		defer clear()
 		proxied, waits = st.perform(lines, d, at)
-		units = st.checkServerLegs()
-		if log := st.logs.String(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
-			t.Errorf("the proxy complained:\n%s", log)
+		units = st.checkServerLegs(moved)
+		for line := range strings.Lines(st.logs.String()) {
+			if (strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR")) && !strings.Contains(line, "keeps a hold from gathering") {
+				t.Errorf("the proxy complained: %s", line)
+			}
 		}
 	})
 	if !t.Failed() {
-		compareScenes(t, direct, proxied, d)
+		compareScenes(t, direct, proxied, d, moved)
 	}
 	if t.Failed() && at != everywhere {
 		t.Logf("disturbed at line %d alone: %s", at+1, lines[at])
@@ -232,18 +237,25 @@ func (st *stage) move(i int, v *voice, message []byte) {
 	}
 }
 
-// compareScenes compares line by line. Where arms differ, it ends with the first line
-// that gives their names another meaning.
-func compareScenes(t *testing.T, direct, proxied []scene, d disturb) {
+// compareScenes compares line by line. Behind the first line that gives the names of
+// the arms another meaning, those who have been moved read something else: the others
+// are compared to the end.
+func compareScenes(t *testing.T, direct, proxied []scene, d disturb, moved map[string]bool) {
 	own := map[string]bool{}
+	compared := 0
+	defer func() { t.Logf("%d messages compared", compared) }()
 	for i := range min(len(direct), len(proxied)) {
 		if d == moving && newMeaning.MatchString(direct[i].line) {
-			return
+			maps.Copy(own, moved)
 		}
 		if rest, ok := strings.CutPrefix(direct[i].line, "connect "); ok && ownAnswer.MatchString(rest) {
 			own[shellWords(rest)[0]] = true
 		}
 		want, got := permitted(direct[i].heard, d, own), permitted(proxied[i].heard, d, own)
+		if d == moving && asksForOthers.MatchString(direct[i].line) {
+			continue
+		}
+		compared += len(want)
 		if !slices.Equal(want, got) {
 			t.Fatalf("line %d, %s\nwithout a proxy:\n  %s\nwith it:\n  %s", i+1, direct[i].line, strings.Join(want, "\n  "), strings.Join(got, "\n  "))
 		}
@@ -259,7 +271,12 @@ func compareScenes(t *testing.T, direct, proxied []scene, d disturb) {
 // ownAnswer: protocol versions, and what is taken out of start-up packets.
 var ownAnswer = regexp.MustCompile(`\bVERSION=|\b_pq_\.|\bmz_forwarded_for=`)
 
-var newMeaning = regexp.MustCompile(`\b(SWAP|RENAME|REVOKE|DROP)\b`)
+// newMeaning: statements that change what the names of the arms mean, or who may
+// use them, and behind which the twin is none any more.
+var newMeaning = regexp.MustCompile(`\b(SWAP|RENAME|REVOKE|DROP)\b.*\b(prod|prod_deploy|answer|total|shape|only_old|base|app)\b`)
+
+// asksForOthers: statements that tell where the sessions of others run.
+var asksForOthers = regexp.MustCompile(`\bmz_(subscriptions|sessions)\b`)
 
 // permitted takes out what may differ: the names of the arm where it is another, and
 // what a client hears whose start-up packet is answered by the proxy.
@@ -283,16 +300,22 @@ func permitted(heard []string, d disturb, own map[string]bool) (out []string) {
 
 // checkServerLegs compares what the server got with what the clients sent, and counts
 // the units between.
-func (st *stage) checkServerLegs() (units int) {
+// moved gets the names of the clients that were moved at any time.
+func (st *stage) checkServerLegs(moved map[string]bool) (units int) {
 	synctest.Wait()
 	byNumber := map[int]*voice{}
 	for _, v := range st.voices {
 		byNumber[v.number] = v
 	}
 	for i, x := range st.taps {
-		if v := byNumber[i]; v != nil { // a name that connected again has lost its first voice
-			units += x.check(st.t, v)
+		v := byNumber[i]
+		if v == nil { // a name that connected again has lost its first voice
+			moved[st.names[i]] = true
+			continue
 		}
+		n := x.check(st.t, v)
+		moved[st.names[i]] = moved[st.names[i]] || n > 0
+		units += n
 	}
 	return units
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"time"
 
 	"mzcanary/deploy"
 	"mzcanary/proxy"
@@ -23,6 +26,22 @@ type Sessions interface {
 	// Sessions returns those of one deployment, or with "" all of them, unmanaged
 	// ones too.
 	Sessions(deployment string) []proxy.SessionInfo
+	// QualifiedNames gives a sample of the statements on a deployment's canary that
+	// named a live schema explicitly, and how many there were.
+	QualifiedNames(deployment string) ([]proxy.Qualified, uint64)
+}
+
+// SessionFilter selects sessions; every given condition must hold.
+type SessionFilter struct {
+	Deployment, Arm, User, Application string
+	Place                              string        // boundary, streaming, busy, unknown or starting
+	MinAge                             time.Duration // of the running exchange or transaction
+}
+
+// QualifiedAnswer is what is known of statements that named a live schema.
+type QualifiedAnswer struct {
+	Total   uint64            `json:"total"`
+	Samples []proxy.Qualified `json:"samples"` // the most frequent first, normalised, without literals
 }
 
 // WeightRequest sets the weight by hand.
@@ -54,6 +73,7 @@ func NewHandler(controller deploy.API, sessions Sessions) http.Handler {
 	mux.HandleFunc("GET /v1/deployments/{deployment}/changed", a.changed)
 	mux.HandleFunc("GET /v1/deployments/{deployment}/wait", a.wait)
 	mux.HandleFunc("GET /v1/deployments/{deployment}/history", a.history)
+	mux.HandleFunc("GET /v1/deployments/{deployment}/qualified-names", a.qualifiedNames)
 	mux.HandleFunc("POST /v1/deployments/{deployment}/check", a.check)
 	mux.HandleFunc("POST /v1/deployments/{deployment}/dry-run", a.dryRun)
 	mux.HandleFunc("POST /v1/deployments/{deployment}/start", a.start)
@@ -153,22 +173,56 @@ func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	found := a.sessions.Sessions(q.Get("deployment"))
-	if name := q.Get("arm"); name != "" {
-		arm, err := router.ParseArm(name)
-		if err != nil {
-			writeError(w, http.StatusBadRequest, Problem{Exit: exitUsage, Sentence: err.Error()})
-			return
-		}
-		kept := found[:0:0]
-		for _, s := range found {
-			if s.Deployment != "" && s.Arm == arm {
-				kept = append(kept, s)
-			}
-		}
-		found = kept
+	keep, err := sessionFilter(q)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, Problem{Exit: exitUsage, Sentence: err.Error()})
+		return
 	}
+	found := slices.DeleteFunc(a.sessions.Sessions(q.Get("deployment")), func(s proxy.SessionInfo) bool { return !keep(s) })
 	writeJSON(w, list(found))
+}
+
+var places = map[string]proxy.Place{
+	"boundary": proxy.PlaceBoundary, "streaming": proxy.PlaceStreaming, "busy": proxy.PlaceBusy,
+	"unknown": proxy.PlaceUnknown, "starting": proxy.PlaceStarting,
+}
+
+// sessionFilter reads the conditions of a query besides the deployment.
+func sessionFilter(q url.Values) (func(proxy.SessionInfo) bool, error) {
+	var arm *router.Arm
+	if name := q.Get("arm"); name != "" {
+		a, err := router.ParseArm(name)
+		if err != nil {
+			return nil, err
+		}
+		arm = &a
+	}
+	place, known := places[q.Get("place")]
+	if name := q.Get("place"); name != "" && !known {
+		return nil, fmt.Errorf("place must be boundary, streaming, busy, unknown or starting, not %s", quoted(name))
+	}
+	var age time.Duration
+	if text := q.Get("min_age"); text != "" {
+		var err error
+		if age, err = time.ParseDuration(text); err != nil || age < 0 {
+			return nil, fmt.Errorf("min_age must be a duration such as 10s, not %s", quoted(text))
+		}
+	}
+	user, application := q.Get("user"), q.Get("application")
+	return func(s proxy.SessionInfo) bool {
+		return (arm == nil || s.Deployment != "" && s.Arm == *arm) && (!known || s.Place == place) && s.Age >= age &&
+			(user == "" || s.User == user) && (application == "" || s.Application == application)
+	}, nil
+}
+
+func (a *api) qualifiedNames(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("deployment")
+	if _, err := a.controller.Status(name); err != nil {
+		answer(w, nil, err)
+		return
+	}
+	samples, total := a.sessions.QualifiedNames(name)
+	writeJSON(w, QualifiedAnswer{Total: total, Samples: list(samples)})
 }
 
 // list makes an empty list of none: callers iterate over what null is not.

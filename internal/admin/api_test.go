@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"mzcanary/deploy"
 	"mzcanary/proxy"
@@ -56,7 +57,14 @@ func (f *fake) Changed(_ context.Context, d string, since uint64) (deploy.Status
 func (f *fake) Ready(string) (bool, string) { return true, "" }
 
 func (f *fake) Sessions(string) []proxy.SessionInfo {
-	return []proxy.SessionInfo{{ID: "a", Deployment: "shop", Arm: router.Canary}, {ID: "b", Deployment: "shop"}, {ID: "c"}}
+	return []proxy.SessionInfo{
+		{ID: "a", Deployment: "shop", Arm: router.Canary, User: "ann", Place: proxy.PlaceBusy, Age: time.Minute},
+		{ID: "b", Deployment: "shop", User: "ann", Application: "psql", Place: proxy.PlaceBoundary}, {ID: "c", Place: proxy.PlaceStreaming, Age: time.Second},
+	}
+}
+
+func (f *fake) QualifiedNames(string) ([]proxy.Qualified, uint64) {
+	return []proxy.Qualified{{Text: "SELECT * FROM prod.t", Count: 2}}, 3
 }
 
 func serve(t *testing.T, f *fake) (*Client, *httptest.Server) {
@@ -104,6 +112,37 @@ func TestClientAsksWhatItSays(t *testing.T) {
 	stable, err := c.Sessions(ctx, "", "stable")
 	if err != nil || len(stable) != 1 || stable[0].ID != "b" {
 		t.Errorf("stable sessions, unmanaged ones left out: %+v %v", stable, err)
+	}
+}
+
+func TestSessionsAreFiltered(t *testing.T) {
+	c, s := serve(t, &fake{})
+	for want, f := range map[string]SessionFilter{
+		"abc": {}, "ab": {User: "ann"}, "b": {User: "ann", Application: "psql"}, "a": {Place: "busy"}, "ac": {MinAge: time.Second},
+		"": {User: "ann", MinAge: time.Hour}, "c": {Place: "streaming", MinAge: time.Millisecond},
+	} {
+		found, err := c.FindSessions(t.Context(), f)
+		got := ""
+		for _, s := range found {
+			got += s.ID
+		}
+		if err != nil || got != want {
+			t.Errorf("%+v: got %q, %v, want %q", f, got, err, want)
+		}
+	}
+	for _, query := range []string{"place=here", "min_age=old", "min_age=-1s", "arm=left"} {
+		if r, err := http.Get(s.URL + "/v1/sessions?" + query); err != nil || r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %v %v", query, r.StatusCode, err)
+		}
+	}
+	q, err := c.QualifiedNames(t.Context(), "shop")
+	if err != nil || q.Total != 3 || len(q.Samples) != 1 || q.Samples[0].Count != 2 {
+		t.Errorf("qualified names %+v, %v", q, err)
+	}
+	var refused *deploy.Refusal
+	c, _ = serve(t, &fake{err: &deploy.Refusal{Exit: deploy.ExitRefused, Sentence: "no"}})
+	if _, err := c.QualifiedNames(t.Context(), "shoes"); !errors.As(err, &refused) {
+		t.Errorf("of a deployment that is not there: %v", err)
 	}
 }
 

@@ -57,7 +57,27 @@ func (c *Client) History(ctx context.Context, deployment string) ([]deploy.Recor
 
 // Sessions lists sessions, of one deployment or all, on one arm or any.
 func (c *Client) Sessions(ctx context.Context, deployment, arm string) ([]proxy.SessionInfo, error) {
-	return get[[]proxy.SessionInfo](ctx, c, "/v1/sessions", url.Values{"deployment": {deployment}, "arm": {arm}})
+	return c.FindSessions(ctx, SessionFilter{Deployment: deployment, Arm: arm})
+}
+
+// FindSessions lists the sessions that a filter selects.
+func (c *Client) FindSessions(ctx context.Context, f SessionFilter) ([]proxy.SessionInfo, error) {
+	q := url.Values{}
+	for key, value := range map[string]string{"deployment": f.Deployment, "arm": f.Arm, "user": f.User, "application": f.Application, "place": f.Place} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	if f.MinAge != 0 {
+		q.Set("min_age", f.MinAge.String())
+	}
+	return get[[]proxy.SessionInfo](ctx, c, "/v1/sessions", q)
+}
+
+// QualifiedNames is what is known of the statements on a deployment's canary that
+// named a live schema explicitly.
+func (c *Client) QualifiedNames(ctx context.Context, deployment string) (QualifiedAnswer, error) {
+	return get[QualifiedAnswer](ctx, c, at(deployment, "qualified-names"), nil)
 }
 
 // Check runs preflight.

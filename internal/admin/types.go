@@ -26,6 +26,7 @@ type (
 	Phase        = deploy.Phase
 	Until        = deploy.Until
 	SessionInfo  = proxy.SessionInfo
+	Settings     = router.Settings
 	Straggler    = deploy.SessionInfo
 	Weight       = router.Weight
 )

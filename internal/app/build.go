@@ -33,6 +33,8 @@ func (a *App) build() error {
 		Limits:             proxy.Limits{MaxSessions: a.cfg.Limits.MaxSessions, PerUser: a.cfg.Limits.PerUser, Startup: a.cfg.Limits.Startup},
 		ClientSet:          a.clientSet,
 		QualifiedNames:     a.qualifiedNames,
+		ReleaseSpread:      a.releaseSpread,
+		QuietSessions:      !a.cfg.Log.Sessions,
 		Log:                a.log,
 		Unsafe:             a.opts.Unsafe,
 	})
@@ -91,6 +93,13 @@ func (a *App) qualifiedNames(deployment string) proxy.QualifiedNames {
 		return proxy.CountQualified
 	}
 	return proxy.PinQualified
+}
+
+func (a *App) releaseSpread(deployment string) time.Duration {
+	if d := a.cfg.Deployment(deployment); d != nil {
+		return d.Promote.ReleaseSpread
+	}
+	return config.DefaultDeployment().Promote.ReleaseSpread
 }
 
 func (a *App) clientSet(deployment string) proxy.ClientSet {

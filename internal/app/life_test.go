@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"mzcanary/deploy"
@@ -77,10 +78,14 @@ func TestStopDrains(t *testing.T) {
 	if v := mustVersion(t, conn); v != "old" {
 		t.Errorf("version %q while draining", v)
 	}
-	if c, err := net.DialTimeout("tcp", p.Proxy, time.Second); err == nil {
-		c.Close()
-		t.Error("a new connection was accepted while draining")
-	}
+	eventually(t, "new sessions are refused with 57P03", func() bool {
+		late, err := pgx.Connect(within(t), dsn(p.Proxy, onProd))
+		if err == nil {
+			hangUp(late)
+		}
+		var told *pgconn.PgError
+		return errors.As(err, &told) && told.Code == "57P03"
+	})
 	go func() { _, err := conn.PgConn().ReceiveMessage(t.Context()); told <- err }()
 	var fatal *pgconn.PgError
 	if err := <-told; !errors.As(err, &fatal) || fatal.Code != "57P01" || !strings.HasPrefix(fatal.Message, "mzcanary: ") {

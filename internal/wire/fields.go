@@ -89,6 +89,12 @@ func ParseBackendKey(body []byte) (key CancelKey, ok bool) {
 // white space, semicolons, opening parentheses and comments. Empty when there is none, or when
 // a cut text ends before it.
 func Keyword(text []byte) []byte {
+	word, _ := keyword(text)
+	return word
+}
+
+// keyword also gives what is behind the word, or where none was found.
+func keyword(text []byte) (word, rest []byte) {
 	for len(text) > 0 {
 		switch c := text[0]; {
 		case c == ' ' || c >= '\t' && c <= '\r' || c == '(' || c == ';':
@@ -96,13 +102,13 @@ func Keyword(text []byte) []byte {
 		case c == '-' && len(text) > 1 && text[1] == '-':
 			i := bytes.IndexByte(text, '\n')
 			if i < 0 {
-				return nil
+				return nil, nil
 			}
 			text = text[i+1:]
 		case c == '/' && len(text) > 1 && text[1] == '*':
 			i := endOfComment(text)
 			if i < 0 {
-				return nil
+				return nil, nil
 			}
 			text = text[i:]
 		default:
@@ -111,12 +117,12 @@ func Keyword(text []byte) []byte {
 				i++
 			}
 			if i == len(text) {
-				return nil // it may go on
+				return nil, nil // it may go on
 			}
-			return text[:i]
+			return text[:i], text[i:]
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // endOfComment gives the index behind a block comment, which may nest.
@@ -138,21 +144,49 @@ func endOfComment(text []byte) int {
 	return -1
 }
 
-// IsReset tells whether one of the statements of a Query, as far as its body is
-// given, begins with DISCARD or RESET: what pools send, and what may silently
-// take a session off its target. A ';' within a literal counts as well.
-func IsReset(body []byte) bool {
+// IsReset tells whether one of the statements of a text, as far as it is given,
+// may take a session off its target: DISCARD and RESET, which pools send, and a SET
+// of search_path, schema or cluster. A ';' within a literal counts as well.
+func IsReset(text []byte) bool {
 	for {
-		word := Keyword(body)
-		if bytes.EqualFold(word, []byte("DISCARD")) || bytes.EqualFold(word, []byte("RESET")) {
+		word, rest := keyword(text)
+		switch {
+		case isWord(word, "DISCARD"), isWord(word, "RESET"), isWord(word, "SET") && setsNames(rest):
 			return true
 		}
-		i := indexSemicolon(body)
+		i := indexSemicolon(text)
 		if i < 0 {
 			return false
 		}
-		body = body[i+1:]
+		text = text[i+1:]
 	}
 }
 
 func cstring(b []byte) (text, rest []byte, ok bool) { return bytes.Cut(b, []byte{0}) }
+
+// setsNames reads on behind SET. A quoted name is not looked into.
+func setsNames(rest []byte) bool {
+	word, behind := keyword(rest)
+	if isWord(word, "SESSION") || isWord(word, "LOCAL") {
+		word, behind = keyword(behind)
+	}
+	return isWord(word, "search_path") || isWord(word, "schema") || isWord(word, "cluster") || len(word) == 0 && len(behind) > 0 && behind[0] == '"'
+}
+
+// Prepares tells whether one of the statements of a text begins with PREPARE.
+func Prepares(text []byte) bool {
+	for {
+		if isWord(Keyword(text), "PREPARE") {
+			return true
+		}
+		i := indexSemicolon(text)
+		if i < 0 {
+			return false
+		}
+		text = text[i+1:]
+	}
+}
+
+func isWord(word []byte, name string) bool {
+	return len(word) == len(name) && bytes.EqualFold(word, []byte(name))
+}

@@ -252,6 +252,18 @@ func TestFields(t *testing.T) {
 			t.Errorf("%q: %q", text, got)
 		}
 	}
+	for text, want := range map[string]bool{
+		"set search_path = a\x00": true, "SET LOCAL cluster TO a\x00": true, "SET SESSION /* x */ schema 'a'\x00": true, "SET \"cluster\" = a\x00": true,
+		"SELECT 1; SET search_path TO a\x00": true, "SET statement_timeout = 1\x00": false, "SET SESSION AUTHORIZATION a\x00": false,
+		"SET TIME ZONE 'UTC'\x00": false, "SETTLE search_path\x00": false, "SET\x00": false, "SELECT 'a'\x00": false,
+	} {
+		if got := IsReset([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+	if !Prepares([]byte("SELECT 1; prepare s AS SELECT 1\x00")) || Prepares([]byte("SELECT 'prepare '\x00")) {
+		t.Error("PREPARE")
+	}
 	if !IsReset([]byte("/* pool */ discard all\x00")) || !IsReset([]byte("RESET ALL;\x00")) || IsReset([]byte("SELECT 1\x00")) {
 		t.Error("reset")
 	}

@@ -27,6 +27,7 @@ const (
 	KindNoCanary                      // canary asked for, and there is none
 	KindBadArm                        // mzcanary.arm with a value that is no arm
 	KindShuttingDown                  // the proxy is stopping
+	KindDraining                      // the proxy is stopping: sessions go on, and no new one is taken
 	KindUpstreamDown                  // no connection to the server
 	KindUpstreamTLS                   // TLS to the server impossible or not trusted
 	KindUpstreamLost                  // the server's connection broke
@@ -34,6 +35,7 @@ const (
 	KindProtocol                      // the client broke the protocol after login
 	KindTerminated                    // ended by a policy the operator chose
 	KindRetargetLost                  // a retarget got no answer in time
+	KindCrossedSwap                   // a transaction that was open across a swap asked for more than its cursor
 	KindClientGone                    // the client went away; nothing to say to it
 	KindInternal                      // a fault of the proxy itself
 	kindCount
@@ -80,6 +82,8 @@ var kindTable = [kindCount]kindFacts{
 		"Use options='-c mzcanary.arm=canary' or '-c mzcanary.arm=stable'."},
 	KindShuttingDown: {"shutting_down", "57P01", "the proxy is shutting down",
 		"Reconnect."},
+	KindDraining: {"draining", "57P03", "the proxy is shutting down and takes no new sessions",
+		"Connect again: to another instance, or to this one when it has been restarted."},
 	KindUpstreamDown: {"upstream_down", "08001", "the server cannot be reached",
 		"Try again; the proxy keeps trying. Operators: see upstream.address and /readyz."},
 	KindUpstreamTLS: {"upstream_tls", "08001", "no trusted TLS connection to the server",
@@ -94,6 +98,8 @@ var kindTable = [kindCount]kindFacts{
 		"Reconnect."},
 	KindRetargetLost: {"retarget_lost", "57P01", "the server did not answer while this session was moved",
 		"Reconnect."},
+	KindCrossedSwap: {"crossed_swap", "40001", "this transaction was open while the versions were exchanged and would read both",
+		"Connect again and run the transaction again."},
 	KindClientGone: {"client_gone", "08006", "the client closed the connection", ""},
 	KindInternal: {"internal", "XX000", "internal fault of the proxy",
 		"Reconnect, and report the proxy's log."},
