@@ -233,10 +233,12 @@ type SwapState struct {
 	Statements []string      `json:"statements,omitempty"`
 	Backend    uint32        `json:"backend,omitempty"`
 	Stragglers []SessionInfo `json:"stragglers,omitempty"`
-	// Wish is a verb that came while the attempt could not be stopped.
-	Wish    Verb            `json:"wish,omitempty"`
-	WishWho string          `json:"wish_who,omitempty"`
-	History []AttemptRecord `json:"history,omitempty"`
+	// Wish is a verb that came while the attempt could not be stopped; WishDrop, of
+	// an abort, that the new version is to be dropped with it.
+	Wish     Verb            `json:"wish,omitempty"`
+	WishWho  string          `json:"wish_who,omitempty"`
+	WishDrop bool            `json:"wish_drop,omitempty"`
+	History  []AttemptRecord `json:"history,omitempty"`
 	// Record is the attempt that did it.
 	Record    *AttemptRecord `json:"record,omitempty"`
 	Confirmed bool           `json:"confirmed,omitempty"`

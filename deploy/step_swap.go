@@ -233,7 +233,7 @@ func (m *machine) swapDone(rec AttemptRecord) {
 		rec = sw.History[n-1]
 	}
 	wish, who := sw.Wish, sw.WishWho
-	sw.Stage, sw.Wish, sw.Record, sw.Stragglers, sw.Confirmed = StageNone, "", &rec, nil, false
+	sw.Stage, sw.Wish, sw.WishDrop, sw.Record, sw.Stragglers, sw.Confirmed = StageNone, "", false, &rec, nil, false
 	m.s.Swaps++
 	m.s.Weight = 0
 	if m.back() {
@@ -244,7 +244,6 @@ func (m *machine) swapDone(rec AttemptRecord) {
 		return
 	}
 	m.s.Names = NamesAfter
-	m.s.DropNew = false // it is production now
 	m.s.After = AfterState{Swapped: m.at}
 	m.enter(PhaseWindow, controller, fmt.Sprintf("swapped; the longest stall was %s", rec.Stall.Max.Round(time.Millisecond)))
 	m.route()
@@ -260,14 +259,15 @@ func (m *machine) swapDone(rec AttemptRecord) {
 
 // applyWish does what was asked for while an attempt could not be interrupted.
 func (m *machine) applyWish() {
-	wish, who := m.s.Swap.Wish, m.s.Swap.WishWho
-	m.s.Swap.Wish, m.s.Swap.WishWho = "", ""
+	wish, who, drop := m.s.Swap.Wish, m.s.Swap.WishWho, m.s.Swap.WishDrop
+	m.s.Swap.Wish, m.s.Swap.WishWho, m.s.Swap.WishDrop = "", "", false
 	switch {
 	case wish == VerbPause:
 		m.standByHand(who, "asked for while the swap was being tried")
 	case wish == VerbRollback && !m.back():
 		m.rollBack("hand", who, "asked for while the swap was being tried", ExitRolledBack, PhaseRolledBack)
 	case wish == VerbAbort && !m.back():
+		m.s.DropNew = drop
 		m.rollBack("abort", who, "aborted while the swap was being tried", ExitRolledBack, PhaseAborted)
 	}
 }

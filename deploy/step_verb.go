@@ -94,7 +94,7 @@ func (m *machine) verbPause(q Request) {
 // wish remembers a verb while a transaction of ours is open. An attempt that has
 // not sent its COMMIT gives up; one that has is settled first.
 func (m *machine) wish(v Verb, q Request) {
-	m.s.Swap.Wish, m.s.Swap.WishWho = v, q.Who
+	m.s.Swap.Wish, m.s.Swap.WishWho, m.s.Swap.WishDrop = v, q.Who, q.DropDeploy
 	m.decide(q.Who, string(v)+" asked for", q.Reason)
 	if m.s.Swap.Stage != StageResolving {
 		m.do(Action{Kind: ActStopSwap})
@@ -227,8 +227,10 @@ func (m *machine) verbBack(q Request, cause, prefix string, final Phase) {
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating:
 		m.s.note(m.at, q.Who, cause, why)
+		m.s.DropNew = q.DropDeploy
 		m.endBack(final, ExitRolledBack, "ended before anybody was on the new version: "+why)
 	case PhaseRamping:
+		m.s.DropNew = q.DropDeploy
 		m.rollBack(cause, q.Who, why, ExitRolledBack, final)
 	case PhasePromoting:
 		m.backWhilePromoting(q, cause, why, final)
@@ -243,6 +245,7 @@ func (m *machine) verbBack(q Request, cause, prefix string, final Phase) {
 
 func (m *machine) backWhilePromoting(q Request, cause, why string, final Phase) {
 	if !m.s.Swap.Stage.active() {
+		m.s.DropNew = q.DropDeploy
 		m.rollBack(cause, q.Who, why, ExitRolledBack, final)
 		return
 	}
@@ -267,7 +270,6 @@ func reason(q Request) string {
 func (m *machine) verbAbort(q Request) {
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating, PhaseRamping, PhasePromoting:
-		m.s.DropNew = q.DropDeploy
 		m.verbBack(q, "abort", "aborted: ", PhaseAborted)
 		return
 	case PhaseIdle:
