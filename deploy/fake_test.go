@@ -69,8 +69,10 @@ type world struct {
 	// What happened, in order.
 	events []string
 	life   *life
-	// waitsForCommit, when set, blocks COMMIT until it is closed.
-	waitsForCommit chan struct{}
+	// waitsForCommit and waitsForPrepare, when set, block until they are closed.
+	waitsForCommit, waitsForPrepare chan struct{}
+	// gates counts the holds of all deployments on one server: nobody reads meanwhile.
+	gates *atomic.Int64
 }
 
 type commitFault struct {
@@ -99,7 +101,7 @@ const (
 )
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, revision: new(atomic.Int64), backend: 77,
+	return &world{t: t, revision: new(atomic.Int64), gates: new(atomic.Int64), backend: 77,
 		names: map[Kind]map[string]string{
 			KindSchema:  {"prod": oldSchema, "prod_deploy": newSchema},
 			KindCluster: {"prod": oldCluster, "prod_deploy": newCluster},
@@ -115,9 +117,25 @@ func newWorld(t testing.TB) *world {
 func (w *world) restart(crashAt int) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.routing, w.held, w.evidence = Routing{}, false, armstats.Evidence{}
+	w.opened()
+	w.routing, w.evidence = Routing{}, armstats.Evidence{}
 	w.life = &life{w: w, crashAt: crashAt, died: make(chan struct{}), actions: map[ActionKind]int{}}
 	return w.life
+}
+
+// opened and closed keep count of the gates.
+func (w *world) opened() {
+	if w.held {
+		w.held = false
+		w.gates.Add(-1)
+	}
+}
+
+func (w *world) closed() {
+	if !w.held {
+		w.held = true
+		w.gates.Add(1)
+	}
 }
 
 // act performs an effect and counts a crash point after it.
@@ -139,7 +157,8 @@ func (l *life) point(what string, err error) error {
 	l.points++
 	if l.points == l.crashAt {
 		l.dead, l.at = true, what
-		l.w.routing, l.w.held = Routing{}, false
+		l.w.routing = Routing{}
+		l.w.opened()
 		close(l.died)
 		return errDead
 	}
@@ -174,7 +193,7 @@ func (w *world) errorf(format string, args ...any) { w.t.Helper(); w.t.Errorf(fo
 // while sessions wait at their gates; unless they wait for exactly its answer.
 func (l *life) read(what string, effect func()) error {
 	return l.act(what, func() error {
-		if l.w.held && what != "backend gone" {
+		if l.w.gates.Load() > 0 && (!l.w.held || what != "backend gone") {
 			l.w.errorf("%s while sessions are held (point %d, crash at %d): %v", what, l.points, l.crashAt, l.w.events)
 		}
 		if l.w.down {
@@ -303,6 +322,9 @@ func (f fakeWarehouse) Revoke(_ context.Context, _ string, grants []Grant) error
 
 func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared, error) {
 	tx := &fakePrepared{l: f.l, statements: statements}
+	if f.l.w.waitsForPrepare != nil {
+		<-f.l.w.waitsForPrepare
+	}
 	err := f.l.act("prepare", func() error {
 		w := f.l.w
 		if w.down {

@@ -55,7 +55,7 @@ func (f fakeTraffic) Survey(context.Context, string) (out Survey, err error) {
 func (f fakeTraffic) Sessions(context.Context, string) ([]SessionInfo, error) { return nil, nil }
 
 func (f fakeTraffic) Hold(context.Context, string, time.Duration) (Hold, error) {
-	err := f.l.act("hold", func() error { f.l.w.held = true; return nil })
+	err := f.l.act("hold", func() error { f.l.w.closed(); return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,8 @@ func (h *fakeHold) Pin() bool {
 	_ = h.l.peek(func() {
 		if h.l.w.lapses > 0 {
 			h.l.w.lapses--
-			pinned, h.l.w.held = false, false
+			pinned = false
+			h.l.w.opened()
 		}
 	})
 	return pinned
@@ -158,7 +159,7 @@ func (h *fakeHold) Release() Stall {
 		return Stall{}
 	}
 	h.released = true
-	_ = h.l.act("release", func() error { h.l.w.held = false; return nil })
+	_ = h.l.act("release", func() error { h.l.w.opened(); return nil })
 	return Stall{Sessions: 3, P50: time.Millisecond, P99: 2 * time.Millisecond, Max: 3 * time.Millisecond}
 }
 

@@ -24,7 +24,7 @@ const martName = "mart"
 
 func newTwo(t *testing.T) *two {
 	shop, mart := newWorld(t), newWorld(t)
-	mart.revision, mart.backend = shop.revision, 78 // one catalog
+	mart.revision, mart.gates, mart.backend = shop.revision, shop.gates, 78 // one catalog
 	return &two{shop: shop, mart: mart, held: make(chan string, 1),
 		lives: map[string]*life{shopName: shop.restart(0), martName: mart.restart(0)}}
 }
@@ -66,10 +66,14 @@ type twoWarehouse struct {
 	w *two
 }
 
-// Server and Foreign are about no deployment: each may ask while the other's
-// sessions wait.
+// Server and Foreign are about no deployment; while sessions wait nobody may ask.
 func (f twoWarehouse) Server(context.Context) (info ServerInfo, err error) {
-	err = f.l.peek(func() { info = f.l.w.server })
+	err = f.l.peek(func() {
+		if f.l.w.gates.Load() > 0 {
+			f.l.w.errorf("the server is asked who it is while sessions are held")
+		}
+		info = f.l.w.server
+	})
 	return info, err
 }
 
@@ -302,13 +306,15 @@ func TestOneFailsTheOtherGoesOn(t *testing.T) {
 func TestAPromotionWaitsForItsTurn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newTwo(t)
-		w.shop.waitsForCommit = make(chan struct{})
+		w.shop.waitsForPrepare, w.shop.waitsForCommit = make(chan struct{}), make(chan struct{})
 		ctl, stop := w.boot(t, testPlan())
 		defer stop()
 		startThe(t, ctl, shopName)
-		until(t, ctl, shopName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePrepared })
+		until(t, ctl, shopName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePreparing })
 		startThe(t, ctl, martName)
 		mart := until(t, ctl, martName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePreparing })
+		close(w.shop.waitsForPrepare)
+		until(t, ctl, shopName, func(s Status) bool { return s.Swap.Stage == StagePrepared })
 		time.Sleep(time.Second)
 		if n := count(w.mart.happened(), "prepare"); n != 0 || mart.Weight != 2500 {
 			t.Errorf("the other prepared %d times at %s", n, mart.Weight)
