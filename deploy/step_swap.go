@@ -71,7 +71,7 @@ func (m *machine) patience(e Ticked) {
 func (m *machine) standOnStragglers(why string) {
 	m.s.Swap.Stage = StagePatience
 	m.stop(Stop{Kind: PhasePaused, Cause: CauseStragglers, Exit: ExitHuman, Reason: why,
-		Next: "mzcanary sessions --why; then mzcanary rollout retry, or rollback"})
+		Next: "mzcanary sessions --why; then " + m.retryOrBack()})
 }
 
 // attempt journals everything the swap needs and only then starts it.
@@ -211,7 +211,7 @@ func (m *machine) backoff(cause Cause, why string, giveUp bool) {
 	if giveUp || sw.Attempts >= m.p.Promote.Attempts {
 		m.stop(Stop{Kind: PhasePaused, Cause: cause, Exit: ExitHuman,
 			Reason: fmt.Sprintf("%d attempts that held sessions, %d conflicts: %s", sw.Attempts, sw.Conflicts, why),
-			Next:   "mzcanary rollout retry, or rollback"})
+			Next:   m.retryOrBack()})
 		return
 	}
 	sw.Stage, sw.Backoff = StageBackoff, jitter(m.s.Salt, sw.Tries)
@@ -282,17 +282,16 @@ func (m *machine) resolved(e Resolved) {
 		// The live name is gone: neither outcome leaves it like that.
 		p := m.s.Pairs[0]
 		m.heard(nil)
+		m.refused(asksResolve, nil)
 		m.s.Recovering, m.s.Swap.Stage = false, StagePatience
 		m.interference([]Change{{Kind: p.Kind, Name: p.Live, Was: p.LiveID}})
 		return
 	}
-	if e.Err != nil {
-		m.heard(e.Err)
+	if m.heard(e.Err) || m.refused(asksResolve, e.Err) {
 		m.s.note(m.at, controller, "not resolved yet", e.Err.Error())
 		m.retry(ActResolve, retryPause)
 		return
 	}
-	m.heard(nil)
 	m.s.Epoch++
 	m.s.Recovering = false
 	switch after, before := m.outcome(e.Refs); {
@@ -336,11 +335,18 @@ func (m *machine) resolvedNotDone(took time.Duration) {
 // block needs a person; traffic stays where it is.
 func (m *machine) block(cause Cause, why string) {
 	m.s.Swap.Impatient = false
-	next := "mzcanary rollout retry"
-	if allowed, _ := rollbackIn(m.s.Phase); allowed {
-		next += ", or rollback"
+	m.stop(Stop{Kind: PhaseBlocked, Cause: cause, Reason: why, Exit: ExitHuman, Next: m.retryOrBack()})
+}
+
+// retryOrBack advises only what the phase allows.
+func (m *machine) retryOrBack() string {
+	switch allowed, _ := rollbackIn(m.s.Phase); {
+	case m.s.Recovering || m.s.Swap.Stage == StageResolving:
+		return "mzcanary rollout abort --force --reason …, which leaves all names as they are"
+	case allowed:
+		return "mzcanary rollout retry, or rollback"
 	}
-	m.stop(Stop{Kind: PhaseBlocked, Cause: cause, Reason: why, Exit: ExitHuman, Next: next})
+	return "mzcanary rollout retry"
 }
 
 func (m *machine) standByHand(who, why string) {
