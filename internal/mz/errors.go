@@ -48,7 +48,11 @@ func (w *Warehouse) failed(ctx context.Context, what string, err error) error {
 	if pgErr.Code == codeConflict || w.dialect.postgres() && lostRace(pgErr) {
 		return fmt.Errorf("%w: %s: %w", deploy.ErrConflict, what, text)
 	}
-	return fmt.Errorf("%s: %w", what, text)
+	err = fmt.Errorf("%s: %w", what, text)
+	if how := w.rightMissing(pgErr); how != "" {
+		return &deploy.Mendable{Err: err, Mend: how}
+	}
+	return err
 }
 
 // lostRace says that PostgreSQL gave up on DDL because somebody else was changing the
