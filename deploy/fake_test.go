@@ -69,8 +69,8 @@ type world struct {
 	// What happened, in order.
 	events []string
 	life   *life
-	// waitsForCommit and waitsForPrepare, when set, block until they are closed.
-	waitsForCommit, waitsForPrepare chan struct{}
+	// These, when set, block until they are closed.
+	waitsForCommit, waitsForPrepare, waitsForPreflight chan struct{}
 	// gates counts the holds of all deployments on one server: nobody reads meanwhile.
 	gates *atomic.Int64
 }
@@ -237,7 +237,14 @@ func (f fakeWarehouse) Identify(_ context.Context, _ string, names []Ref) (out [
 	return out, err
 }
 
-func (f fakeWarehouse) Preflight(context.Context, Spec, string) (out []Finding, err error) {
+func (f fakeWarehouse) Preflight(ctx context.Context, _ Spec, _ string) (out []Finding, err error) {
+	if f.l.w.waitsForPreflight != nil {
+		select {
+		case <-f.l.w.waitsForPreflight:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("preflight: %w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
 	err = f.l.read("preflight", func() {
 		out = slices.Clone(f.l.w.findings)
 		for _, g := range f.l.w.missing {

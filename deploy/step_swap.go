@@ -288,7 +288,9 @@ func (m *machine) resolved(e Resolved) {
 		return
 	}
 	if m.heard(e.Err) || m.refused(asksResolve, e.Err) {
-		m.s.note(m.at, controller, "not resolved yet", e.Err.Error())
+		if n := len(m.s.Log); n == 0 || m.s.Log[n-1].Why != e.Err.Error() { // it may say so for hours
+			m.s.note(m.at, controller, "not resolved yet", e.Err.Error())
+		}
 		m.retry(ActResolve, retryPause)
 		return
 	}
