@@ -35,6 +35,7 @@ type world struct {
 	ready    func() Readiness
 	prepares []error       // answers of the next Prepares
 	commits  []commitFault // what happens to the next COMMITs
+	drops    []error       // answers of the next Drops
 	subs     []Dependent
 	deps     []Dependent
 	lingers  int // looks for which a lost session is still there
@@ -384,6 +385,12 @@ func (f fakeWarehouse) Subscriptions(context.Context, []Ref, []uint32) (out []De
 func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
 	return f.l.ddl("drop "+string(ref.Kind)+" "+ref.Name, func() error {
 		w := f.l.w
+		if len(w.drops) > 0 {
+			err := w.drops[0]
+			if w.drops = w.drops[1:]; err != nil {
+				return err
+			}
+		}
 		switch is := w.names[ref.Kind][ref.Name]; is {
 		case "":
 			return nil

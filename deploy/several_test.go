@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,35 @@ func newTwo(t *testing.T) *two {
 // boot runs both deployments in one Controller.
 func (w *two) boot(t *testing.T, plan Plan) (*Controller, func()) {
 	t.Helper()
+	return w.bootPlans(t, map[string]Plan{shopName: plan, martName: plan})
+}
+
+// crash ends both lives, for they are one process.
+func (w *two) crash() {
+	for name, world := range map[string]*world{shopName: w.shop, martName: w.mart} {
+		world.with(func() {
+			l := w.lives[name]
+			l.crashAt = l.points + 1
+			_ = l.point("crash", nil)
+		})
+	}
+}
+
+func (w *two) bootPlans(t *testing.T, plans map[string]Plan) (*Controller, func()) {
+	t.Helper()
+	for name, world := range map[string]*world{shopName: w.shop, martName: w.mart} {
+		if w.lives[name].dead {
+			w.lives[name] = world.restart(0)
+		}
+	}
+	select {
+	case <-w.held: // the holder has died
+	default:
+	}
 	mart := testSpec()
 	mart.Name, mart.Database = martName, martName
 	c, err := New(Options{Warehouse: twoWarehouse{fakeWarehouse{w.lives[shopName]}, w}, Traffic: twoTraffic{fakeTraffic{w.lives[shopName]}, w}, Store: twoStore{w},
-		Deployments: []DeploymentConfig{{Spec: testSpec(), Plan: plan}, {Spec: mart, Plan: plan}}})
+		Deployments: []DeploymentConfig{{Spec: testSpec(), Plan: plans[shopName]}, {Spec: mart, Plan: plans[martName]}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +123,14 @@ func (f twoWarehouse) Mark(ctx context.Context, database string, marks []Mark) e
 
 func (f twoWarehouse) Unmark(ctx context.Context, database string, refs []Ref) error {
 	return f.w.at(database).Unmark(ctx, database, refs)
+}
+
+func (f twoWarehouse) Grant(ctx context.Context, database string, grants []Grant) (int, error) {
+	return f.w.at(database).Grant(ctx, database, grants)
+}
+
+func (f twoWarehouse) Revoke(ctx context.Context, database string, grants []Grant) error {
+	return f.w.at(database).Revoke(ctx, database, grants)
 }
 
 func (f twoWarehouse) Marks(ctx context.Context, spec Spec) ([]Mark, error) {
@@ -257,6 +291,9 @@ func TestOneFailsTheOtherGoesOn(t *testing.T) {
 		shop func(*world)
 		ends func(Status) bool
 	}{
+		"rights refused":     {func(w *world) { lacksRights(w); w.refuses = "USAGE to PUBLIC" }, ended(PhaseRefused)},
+		"a drop is refused":  {func(w *world) { w.drops = slices.Repeat([]error{errors.New("permission denied")}, 3) }, stopped(CauseError)},
+		"a drop has to wait": {func(w *world) { w.drops = []error{cut, cut} }, ended(PhaseDone)},
 		"nothing":            {func(*world) {}, ended(PhaseDone)},
 		"preflight refuses":  {func(w *world) { w.findings = []Finding{{Code: "P04", Severity: Refuse}} }, ended(PhaseRefused)},
 		"never ready":        {func(w *world) { w.ready = func() Readiness { return Readiness{Why: "hydrating"} } }, ended(PhaseExpired)},
@@ -282,7 +319,7 @@ func TestOneFailsTheOtherGoesOn(t *testing.T) {
 				ctl, stop := w.boot(t, testPlan())
 				defer stop()
 				w.shop.with(func() { c.shop(w.shop) })
-				if _, err := ctl.Start(t.Context(), shopName, StartRequest{Who: "ann"}); err != nil && name != "disk full" {
+				if _, err := ctl.Start(t.Context(), shopName, StartRequest{Who: "ann", Fix: true}); err != nil && name != "disk full" {
 					t.Fatal(err)
 				}
 				startThe(t, ctl, martName)
