@@ -93,3 +93,31 @@ func TestOneSwapsBackTheOtherPromotes(t *testing.T) {
 		})
 	}
 }
+
+// After a restart sessions may be held for a COMMIT of the process before; then the
+// other deployment does not read either, not even for its own recovery.
+func TestNobodyReadsWhileARestartHolds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newTwo(t)
+		w.shop.waitsForCommit = make(chan struct{})
+		plans := map[string]Plan{shopName: testPlan(), martName: testPlan()}
+		ctl, stop := w.bootPlans(t, plans)
+		startThe(t, ctl, shopName)
+		startThe(t, ctl, martName)
+		until(t, ctl, shopName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePrepared })
+		time.Sleep(10 * time.Millisecond)
+		w.crash()
+		close(w.shop.waitsForCommit)
+		stop()
+		w.shop.with(func() { w.shop.lingers = 100 }) // of 25 ms each
+		ctl, stop = w.bootPlans(t, plans)
+		defer stop()
+		began := time.Now()
+		for _, name := range []string{shopName, martName} {
+			until(t, ctl, name, ended(PhaseDone))
+		}
+		if count(w.shop.happened(), "hold") < 2 || time.Since(began) < 2*time.Second {
+			t.Errorf("nobody was held: %v", w.shop.happened())
+		}
+	})
+}

@@ -109,8 +109,12 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 func (r *runner) resolve(ctx context.Context, s State, backend uint32) {
 	look, kind, bound := r.looker(), string(ActResolve), r.plan.Promote.MaxStall
 	var hold Hold
+	quiet, speak := r.c.calm.holder()
 	if s.Recovering && !r.heldOnce && !r.stopping && r.jobs[kind] == nil {
 		r.heldOnce = true
+		hush, cancel := context.WithTimeout(ctx, quickTimeout)
+		quiet(hush)
+		cancel()
 		var err error
 		if hold, err = look.t.Hold(ctx, s.Deployment, 2*bound); err != nil {
 			r.log.Warn("sessions are not held while the outcome of the COMMIT is unknown", "err", err)
@@ -118,8 +122,9 @@ func (r *runner) resolve(ctx context.Context, s State, backend uint32) {
 	}
 	r.start(ctx, kind, func(ctx context.Context) Event {
 		if hold != nil {
-			return resolveHeld(ctx, look.w, look.clock, s, backend, hold, bound)
+			awaitHeld(ctx, r.c.opts.Warehouse, backend, hold, bound)
 		}
+		speak()
 		return resolve(ctx, look.w, look.clock, s, backend)
 	})
 }

@@ -33,15 +33,14 @@ func awaitEnd(ctx context.Context, w Warehouse, backend uint32) {
 	}
 }
 
-// resolveHeld is resolve after a restart: the COMMIT of the process before may
-// still land, so the sessions that have come since are held until the session that
-// sent it has ended, at the longest until the bound.
-func resolveHeld(ctx context.Context, w Warehouse, clock func() time.Time, s State, backend uint32, hold Hold, bound time.Duration) Resolved {
-	held, cancel := context.WithTimeout(ctx, bound)
-	awaitEnd(held, w, backend)
-	cancel()
+// awaitHeld comes before resolve after a restart: the COMMIT of the process before
+// may still land, so the sessions that have come since are held until the session
+// that sent it has ended, at the longest until the bound.
+func awaitHeld(ctx context.Context, w Warehouse, backend uint32, hold Hold, bound time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	awaitEnd(ctx, w, backend)
 	hold.Release()
-	return resolve(ctx, w, clock, s, backend)
 }
 
 // resolve finds out what became of a COMMIT whose answer was lost. The order is

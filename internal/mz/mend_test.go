@@ -1,7 +1,9 @@
 package mz
 
 import (
+	"crypto/tls"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"mzcanary/deploy"
+	"mzcanary/internal/sim"
 )
 
 func TestErrorsSayWhatMendsThem(t *testing.T) {
@@ -54,5 +57,17 @@ func TestErrorsSayWhatMendsThem(t *testing.T) {
 				t.Errorf("%v: mended by %q, want %q", err, how, c.want)
 			}
 		})
+	}
+}
+
+func TestBadCertificateSaysWhatMendsIt(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	s := needSimulator(t, sim.Options{TLS: &tls.Config{Certificates: certified.TLS.Certificates}})
+	w := New(Config{Address: s.address, User: s.user, TLS: &tls.Config{}})
+	defer w.Close()
+	_, err := w.Server(within(t, 20*time.Second))
+	if m, ok := errors.AsType[*deploy.Mendable](err); !ok || !strings.Contains(m.Mend, "upstream.tls") {
+		t.Errorf("%v", err)
 	}
 }
