@@ -122,9 +122,15 @@ func (c *calm) end(r *reading) {
 	close(r.done)
 }
 
+// wait returns once nobody holds sessions.
+func (c *calm) wait(ctx context.Context) error {
+	return c.read(ctx, func(context.Context) error { return nil })
+}
+
 // calmWarehouse is a Warehouse whose reads keep the calm. What changes the catalog
-// is not called off: its outcome would be unknown. It waits for the DDL connection,
-// which the open transaction of a swap has.
+// reads it too, so it does not begin either; but once begun it is not called off,
+// for its outcome would be unknown. Nor does a holder wait for it: it may be waiting
+// for the DDL connection, which the open transaction of the swap has.
 type calmWarehouse struct {
 	Warehouse
 	calm *calm
@@ -173,4 +179,46 @@ func (w calmWarehouse) Subscriptions(ctx context.Context, clusters []Ref, ours [
 
 func (w calmWarehouse) Foreign(ctx context.Context, ours []uint32) (map[string]int, error) {
 	return calmly(ctx, w.calm, func(ctx context.Context) (map[string]int, error) { return w.Warehouse.Foreign(ctx, ours) })
+}
+
+func (w calmWarehouse) Mark(ctx context.Context, database string, marks []Mark) error {
+	if err := w.calm.wait(ctx); err != nil {
+		return err
+	}
+	return w.Warehouse.Mark(ctx, database, marks)
+}
+
+func (w calmWarehouse) Unmark(ctx context.Context, database string, refs []Ref) error {
+	if err := w.calm.wait(ctx); err != nil {
+		return err
+	}
+	return w.Warehouse.Unmark(ctx, database, refs)
+}
+
+func (w calmWarehouse) Grant(ctx context.Context, database string, grants []Grant) (int, error) {
+	if err := w.calm.wait(ctx); err != nil {
+		return 0, err
+	}
+	return w.Warehouse.Grant(ctx, database, grants)
+}
+
+func (w calmWarehouse) Revoke(ctx context.Context, database string, grants []Grant) error {
+	if err := w.calm.wait(ctx); err != nil {
+		return err
+	}
+	return w.Warehouse.Revoke(ctx, database, grants)
+}
+
+func (w calmWarehouse) Barrier(ctx context.Context, database string, on Ref) error {
+	if err := w.calm.wait(ctx); err != nil {
+		return err
+	}
+	return w.Warehouse.Barrier(ctx, database, on)
+}
+
+func (w calmWarehouse) Drop(ctx context.Context, database string, ref Ref) error {
+	if err := w.calm.wait(ctx); err != nil {
+		return err
+	}
+	return w.Warehouse.Drop(ctx, database, ref)
 }

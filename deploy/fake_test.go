@@ -207,6 +207,9 @@ func (l *life) read(what string, effect func()) error {
 
 func (l *life) ddl(what string, effect func() error) error {
 	return l.act(what, func() error {
+		if l.w.gates.Load() > 0 {
+			l.w.errorf("%s while sessions are held: %v", what, l.w.events)
+		}
 		if l.w.down {
 			return fmt.Errorf("connection refused: %w", ErrUnavailable)
 		}

@@ -7,6 +7,9 @@ import (
 
 // looked takes a reading of the ids.
 func (m *machine) looked(e Looked) {
+	if !m.s.Running() {
+		return // it was begun before the end, and the names are nobody's any more
+	}
 	if e.For == LookWatch {
 		m.watched(e)
 		return

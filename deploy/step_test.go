@@ -151,12 +151,7 @@ func (m *scripted) event(words []string) Event {
 	case "restart":
 		return Restarted{at}
 	case "clock":
-		by, err := time.ParseDuration(words[1])
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		m.at = m.at.Add(by)
-		return ClockStepped{At{m.at}, by}
+		return m.clock(words[1])
 	case "preflighted":
 		ev := Preflighted{At: at, Refs: m.names("before"), Server: m.server(val("version")), Err: m.err(words)}
 		if code := val("refuse"); code != "" {
@@ -200,6 +195,16 @@ func (m *scripted) event(words []string) Event {
 	}
 	m.t.Fatalf("no event for %q", words)
 	return nil
+}
+
+// clock sets the wall clock.
+func (m *scripted) clock(by string) Event {
+	d, err := time.ParseDuration(by)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.at = m.at.Add(d)
+	return ClockStepped{At{m.at}, d}
 }
 
 func (m *scripted) tick(words []string, val func(string) string, has func(string) bool) Event {

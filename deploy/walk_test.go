@@ -136,6 +136,9 @@ func (m *scripted) walk(line string) {
 	if next.Phase == PhaseRolledBack && next.Names == NamesAfter || next.Phase == PhaseDone && next.After.Dropped != len(next.Pairs) {
 		m.t.Fatalf("%q: %s while the names stand %s and %d parts were dropped", line, next.Phase, next.Names, next.After.Dropped)
 	}
+	if back, _ := rollbackIn(next.Phase); next.Stop != nil && !back && strings.Contains(next.Stop.Next, "rollback") {
+		m.t.Fatalf("%q: in %s it is advised %q", line, next.Phase, next.Stop.Next)
+	}
 	if next.Stop != nil && (next.Stop.Owner == "" || next.Stop.Deadline.IsZero() || next.Stop.Next == "" || next.Stop.Reason == "") {
 		m.t.Fatalf("%q: a stop without owner, deadline, reason or next: %+v", line, next.Stop)
 	}
