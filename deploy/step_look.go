@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"errors"
 	"fmt"
 )
 
@@ -10,8 +9,12 @@ func (m *machine) looked(e Looked) {
 	if !m.s.Running() {
 		return // it was begun before the end, and the names are nobody's any more
 	}
-	if e.For == LookWatch {
+	switch e.For {
+	case LookWatch:
 		m.watched(e)
+		return
+	case LookJudge:
+		m.lookedToJudge(e)
 		return
 	}
 	if m.heard(e.Err) || m.refused(asksLook, e.Err) {
@@ -19,8 +22,6 @@ func (m *machine) looked(e Looked) {
 		return
 	}
 	switch e.For {
-	case LookJudge:
-		m.lookedToJudge(e)
 	case LookRecover:
 		m.recovered(e)
 	case LookAttempt:
@@ -37,10 +38,6 @@ func (m *machine) lookFailed(e Looked) {
 	case LookAttempt:
 		if m.s.Swap.Stage == StageLooking {
 			m.s.Swap.Stage, m.s.Swap.Backoff = StageBackoff, retryPause
-		}
-	case LookJudge:
-		if !errors.Is(e.Err, ErrUnavailable) && !m.s.Swap.Stage.active() && m.s.Ramp.Suspect != "" {
-			m.regressed() // the server is there and will not say; going back is safe
 		}
 	default:
 		m.retry(ActLook, retryPause)
@@ -181,20 +178,18 @@ func (m *machine) confirmAgain() {
 }
 
 // lookedToJudge: the server has answered since the canary was found worse. If it is
-// still the same one, it was the canary.
+// still the same one, it was the canary; if it is there and will not say, going back
+// is the safe side. Without an answer the next tick judges again.
 func (m *machine) lookedToJudge(e Looked) {
-	if m.s.Ramp.Suspect == "" || m.s.Swap.Stage.active() {
+	if m.heard(e.Err) || m.s.Ramp.Suspect == "" || m.s.Swap.Stage.active() {
 		return
 	}
-	if m.serverSeen(e.Server); m.s.Ramp.Suspect == "" {
-		return
+	if e.Err == nil {
+		m.serverSeen(e.Server)
 	}
-	if diff := m.s.diff(e.Refs); len(diff) > 0 && e.Epoch == m.s.Epoch {
-		m.s.Ramp.Suspect = ""
-		m.interference(diff)
-		return
+	if m.s.Ramp.Suspect != "" {
+		m.regressed()
 	}
-	m.regressed()
 }
 
 // restarted: the journal says what was intended, only the catalog knows what
