@@ -82,6 +82,7 @@ type world struct {
 	inFlight []func()
 	lands    int // 0: what was sent is lost
 
+	clings bool // those that hang are back as soon as the process is
 	// did is what a scenario does once in all lives.
 	did map[string]bool
 
@@ -139,9 +140,6 @@ func (w *world) restart(crashAt int) *life {
 	defer w.mu.Unlock()
 	w.opened()
 	w.routing, w.evidence = Routing{}, armstats.Evidence{}
-	if w.life != nil { // sessions end with the process that carries them
-		w.hanging, w.old = 0, nil
-	}
 	w.life = &life{w: w, crashAt: crashAt, died: make(chan struct{}), actions: map[ActionKind]int{}}
 	return w.life
 }
@@ -218,6 +216,9 @@ func (l *life) point(what string, err error) error {
 	l.trail = append(l.trail, what)
 	if l.points == l.crashAt {
 		l.dead, l.at = true, what
+		if !l.w.clings { // sessions end with the process that carries them
+			l.w.hanging, l.w.old = 0, nil
+		}
 		l.w.routing = Routing{}
 		l.w.opened()
 		close(l.died)

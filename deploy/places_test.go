@@ -61,7 +61,7 @@ func places() []place {
 			bring: func(p *program) { p.await("in use", stopped(CauseInUse)) }, free: with(func(w *world) { w.subs = nil })},
 		{name: "cleaning", phase: PhaseCleaning, end: PhaseDone, world: dependedOn,
 			bring: func(p *program) { p.await("in use", stopped(CauseInUse)) }, free: with(func(w *world) { w.deps = nil })},
-		{name: "rolling back", phase: PhaseRollingBack, end: PhaseRolledBack, exit: ExitRolledBack, world: func(w *world) { w.hanging = 2 },
+		{name: "rolling back", phase: PhaseRollingBack, end: PhaseRolledBack, exit: ExitRolledBack, world: func(w *world) { w.hanging, w.clings = 2, true },
 			plan:  func(p *Plan) { stays(p); p.OnRollback = OnRollback{CancelAfter: 100 * time.Hour} },
 			bring: func(p *program) { at5(p); p.do(VerbRollback) }, free: with(func(w *world) { w.hanging = 0 })},
 		{name: "swapping back", phase: PhaseSwappingBack, end: PhaseRolledBack, exit: ExitRolledBack,
