@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,10 @@ type adoptOrder struct {
 	salt    uint64
 }
 
-// adopt asks the catalog on the caller's time, and then the loop.
+// adopt asks the catalog on the caller's time, and then the loop. The journal that
+// was lost may have known of a COMMIT that is still out. Its session is not known
+// any more, so that cannot be waited for; a barrier makes sure that it can no longer
+// land, and only then are the names read.
 func (r *runner) adopt(ctx context.Context, req Request) (Status, error) {
 	r.view.mu.Lock()
 	state := r.view.state
@@ -37,6 +41,9 @@ func (r *runner) adopt(ctx context.Context, req Request) (Status, error) {
 	marks, err := look.w.Marks(ctx, r.cfg.Spec)
 	if err != nil {
 		return r.status(), unavailable("reading the marks of "+state.Deployment, err)
+	}
+	if err := barrier(ctx, look.w, probe); err != nil && !errors.Is(err, ErrChanged) { // a live name that is gone is found below
+		return r.status(), unavailable("making sure that no COMMIT on "+state.Deployment+" is out", err)
 	}
 	refs, server, err := look.read(ctx, probe)
 	if err != nil {

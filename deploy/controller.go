@@ -23,6 +23,7 @@ type Controller struct {
 	names     []string
 	runners   map[string]*runner
 	turn      chan struct{} // holds one token: the right to close gates
+	calm      *calm
 	recovered chan struct{}
 	// onAction, when set by a test, hears of every action before it is performed.
 	onAction func(Action)
@@ -47,7 +48,7 @@ func New(o Options) (*Controller, error) {
 	if o.Watch <= 0 {
 		o.Watch = 3 * time.Second
 	}
-	c := &Controller{opts: o, runners: make(map[string]*runner), turn: make(chan struct{}, 1), recovered: make(chan struct{})}
+	c := &Controller{opts: o, runners: make(map[string]*runner), turn: make(chan struct{}, 1), calm: newCalm(), recovered: make(chan struct{})}
 	for _, d := range o.Deployments {
 		if _, twice := c.runners[d.Spec.Name]; twice {
 			return nil, fmt.Errorf("deploy: deployment %q is configured twice", d.Spec.Name)

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -101,7 +102,12 @@ func (sc scenario) live(t *testing.T, p *program, rollout string) (string, bool)
 				return err
 			}
 		}
-		if err := begin(p); err != nil && !p.crashed() {
+		err := begin(p)
+		for no, ok := errors.AsType[*Refusal](err); ok && no.Exit == ExitConnect && !p.crashed(); no, ok = errors.AsType[*Refusal](err) {
+			time.Sleep(time.Second) // the server cannot be asked: a person tries again
+			err = begin(p)
+		}
+		if err != nil && !p.crashed() {
 			t.Fatalf("start: %v", err)
 		}
 	}

@@ -115,3 +115,33 @@ func TestDropOfTheNewVersionWaits(t *testing.T) {
 		}
 	})
 }
+
+// A refused abort changes nothing: neither does it drop what the accepted one did
+// not ask for, nor does it keep what that one wanted dropped.
+func TestRefusedAbortChangesNothing(t *testing.T) {
+	for name, dropped := range map[string]bool{"the first keeps": false, "the first drops": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.dropsNew = true
+				w.stragglers = []SessionInfo{{ID: "s1", Place: Busy}} // the gather takes its time
+				p := boot(t, w, testPlan(), 0)
+				defer p.stop()
+				p.start()
+				p.await("held", func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePrepared })
+				abort := func(who string, drop bool) error {
+					_, err := p.c.Do(t.Context(), shopName, VerbAbort, Request{Who: who, DropDeploy: drop})
+					return err
+				}
+				if err := abort("ann", dropped); err != nil {
+					t.Fatal(err)
+				}
+				refusedWith(t, ExitUsage, abort("bob", !dropped))
+				s, _ := p.awaitOver()
+				if there := w.name(KindSchema, "prod_deploy") != ""; s.Phase != PhaseAborted || there == dropped {
+					t.Errorf("%s: %s; the new version stands: %t", s.Phase, s.End, there)
+				}
+			})
+		})
+	}
+}

@@ -87,6 +87,7 @@ const (
 	LookAttempt LookFor = "attempt"
 	LookConfirm LookFor = "confirm"
 	LookRetry   LookFor = "retry"
+	LookJudge   LookFor = "judge" // was the server well when it regressed?
 )
 
 // Looked is a reading of the ids behind all names of the rollout.
@@ -121,7 +122,12 @@ type Ticked struct {
 	// of the above is known.
 	Stuck []SessionInfo
 	Blind error
+	// Silent is how long the outside watcher's look has been without an answer.
+	Silent time.Duration
 }
+
+// blind: what is waited for that long is not being observed.
+func (e Ticked) blind() bool { return e.Silent >= outageGrace }
 
 // SwapPrepared is the promotion saying that the swap stands in an open transaction
 // and may be committed as soon as this is in the journal.

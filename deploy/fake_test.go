@@ -38,6 +38,7 @@ type world struct {
 	prepares []error       // answers of the next Prepares
 	commits  []commitFault // what happens to the next COMMITs
 	rollback time.Duration // what a ROLLBACK takes
+	drops    []error       // answers of the next Drops
 	subs     []Dependent
 	deps     []Dependent
 	lingers  int // looks for which a lost session is still there
@@ -81,15 +82,17 @@ type world struct {
 	inFlight []func()
 	lands    int // 0: what was sent is lost
 
+	clings bool // those that hang are back as soon as the process is
 	// did is what a scenario does once in all lives.
 	did map[string]bool
 
 	// What happened, in order.
 	events []string
 	life   *life
-	// waitsForCommit, when set, blocks COMMIT until it is closed.
-	waitsForCommit chan struct{}
-	waitsForMark   chan struct{}
+	// These, when set, block until they are closed.
+	waitsForCommit, waitsForPrepare, waitsForPreflight, waitsForMark chan struct{}
+	// gates counts the holds of all deployments on one server: nobody reads meanwhile.
+	gates *atomic.Int64
 }
 
 type commitFault struct {
@@ -119,7 +122,7 @@ const (
 )
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, revision: new(atomic.Int64), backend: 77, spec: testSpec(), news: map[string]bool{newSchema: true, newCluster: true},
+	return &world{t: t, revision: new(atomic.Int64), gates: new(atomic.Int64), backend: 77, spec: testSpec(), news: map[string]bool{newSchema: true, newCluster: true},
 		names: map[Kind]map[string]string{
 			KindSchema:  {"prod": oldSchema, "prod_deploy": newSchema},
 			KindCluster: {"prod": oldCluster, "prod_deploy": newCluster},
@@ -135,12 +138,26 @@ func newWorld(t testing.TB) *world {
 func (w *world) restart(crashAt int) *life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.routing, w.held, w.evidence = Routing{}, false, armstats.Evidence{}
-	if w.life != nil { // sessions end with the process that carries them
-		w.hanging, w.old = 0, nil
-	}
+	w.opened()
+	w.routing, w.evidence = Routing{}, armstats.Evidence{}
 	w.life = &life{w: w, crashAt: crashAt, died: make(chan struct{}), actions: map[ActionKind]int{}}
 	return w.life
+}
+
+// opened and closed keep count of the gates.
+func (w *world) opened() {
+	if w.held {
+		w.longest = max(w.longest, time.Since(w.heldSince))
+		w.held = false
+		w.gates.Add(-1)
+	}
+}
+
+func (w *world) closed() {
+	if !w.held {
+		w.held, w.heldSince = true, time.Now()
+		w.gates.Add(1)
+	}
 }
 
 // act performs an effect and counts a crash point after it.
@@ -199,7 +216,11 @@ func (l *life) point(what string, err error) error {
 	l.trail = append(l.trail, what)
 	if l.points == l.crashAt {
 		l.dead, l.at = true, what
-		l.w.routing, l.w.held = Routing{}, false
+		if !l.w.clings { // sessions end with the process that carries them
+			l.w.hanging, l.w.old = 0, nil
+		}
+		l.w.routing = Routing{}
+		l.w.opened()
 		close(l.died)
 		return errDead
 	}
@@ -235,7 +256,7 @@ func (w *world) errorf(format string, args ...any) { w.t.Helper(); w.t.Errorf(fo
 func (l *life) read(what string, effect func()) error {
 	return l.act(what, func() error {
 		l.w.land()
-		if l.w.held && what != "backend gone" {
+		if l.w.gates.Load() > 0 && (!l.w.held || what != "backend gone") {
 			l.w.errorf("%s while sessions are held (point %d, crash at %d): %v", what, l.points, l.crashAt, l.w.events)
 		}
 		if l.w.down {
@@ -248,6 +269,9 @@ func (l *life) read(what string, effect func()) error {
 
 func (l *life) ddl(what string, effect func() error) error {
 	return l.sent(what, func() error {
+		if l.w.gates.Load() > 0 && !l.dead {
+			l.w.errorf("%s while sessions are held: %v", what, l.w.events)
+		}
 		if l.w.down {
 			return fmt.Errorf("connection refused: %w", ErrUnavailable)
 		}
@@ -283,7 +307,14 @@ func (f fakeWarehouse) Identify(_ context.Context, _ string, names []Ref) (out [
 	return out, err
 }
 
-func (f fakeWarehouse) Preflight(context.Context, Spec, string) (out []Finding, err error) {
+func (f fakeWarehouse) Preflight(ctx context.Context, _ Spec, _ string) (out []Finding, err error) {
+	if f.l.w.waitsForPreflight != nil {
+		select {
+		case <-f.l.w.waitsForPreflight:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("preflight: %w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
 	err = f.l.read("preflight", func() {
 		out = slices.Clone(f.l.w.findings)
 		for _, g := range f.l.w.missing {
@@ -373,6 +404,9 @@ func (f fakeWarehouse) Revoke(_ context.Context, _ string, grants []Grant) error
 
 func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared, error) {
 	tx := &fakePrepared{l: f.l, statements: statements}
+	if f.l.w.waitsForPrepare != nil {
+		<-f.l.w.waitsForPrepare
+	}
 	err := f.l.act("prepare", func() error {
 		w := f.l.w
 		if w.down {
@@ -426,6 +460,12 @@ func (f fakeWarehouse) Subscriptions(context.Context, []Ref, []uint32) (out []De
 func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
 	return f.l.ddl("drop "+string(ref.Kind)+" "+ref.Name, func() error {
 		w := f.l.w
+		if len(w.drops) > 0 {
+			err := w.drops[0]
+			if w.drops = w.drops[1:]; err != nil {
+				return err
+			}
+		}
 		switch is := w.names[ref.Kind][ref.Name]; is {
 		case "":
 			return nil

@@ -75,7 +75,7 @@ func (f fakeTraffic) Survey(context.Context, string) (out Survey, err error) {
 func (f fakeTraffic) Sessions(context.Context, string) ([]SessionInfo, error) { return nil, nil }
 
 func (f fakeTraffic) Hold(ctx context.Context, _ string, _ time.Duration) (Hold, error) {
-	err := f.l.act("hold", func() error { f.l.w.held, f.l.w.heldSince = true, time.Now(); return nil })
+	err := f.l.act("hold", func() error { f.l.w.closed(); return nil })
 	if err == nil {
 		if err = f.blocked(ctx, "hold"); err != nil {
 			_ = f.l.peek(func() { f.l.w.opened() })
@@ -149,14 +149,6 @@ func (f fakeTraffic) Evidence(context.Context, string) (out armstats.Evidence, e
 	return out, err
 }
 
-// opened: the gates are open again. Under mu.
-func (w *world) opened() {
-	if w.held {
-		w.longest = max(w.longest, time.Since(w.heldSince))
-	}
-	w.held = false
-}
-
 type fakeHold struct {
 	l        *life
 	released bool
@@ -171,7 +163,8 @@ func (h *fakeHold) Pin() bool {
 	_ = h.l.peek(func() {
 		if h.l.w.lapses > 0 {
 			h.l.w.lapses--
-			pinned, h.l.w.held = false, false
+			pinned = false
+			h.l.w.opened()
 		}
 	})
 	return pinned

@@ -143,7 +143,7 @@ func (m *machine) granted(e Granted) {
 // undoGrants decides at the end of a rollout which of the rights it gave go away
 // again: all of them in reverse order when the new version did not become
 // production, none where names were left to a person.
-func (m *machine) undoGrants(end Phase) {
+func (m *machine) undoGrants(end Phase, unknown bool) {
 	switch end {
 	case PhaseRefused, PhaseExpired, PhaseRolledBack, PhaseAborted:
 	default:
@@ -152,7 +152,7 @@ func (m *machine) undoGrants(end Phase) {
 	if len(m.s.Granted) == 0 {
 		return
 	}
-	if m.s.Names == NamesAfter {
+	if m.s.Names == NamesAfter || unknown { // the new version is production, or may be
 		m.s.note(m.at, controller, "rights that were given stay", sentence(texts(m.s.Granted), 10))
 		return
 	}
@@ -176,21 +176,20 @@ func (m *machine) close() {
 // closing: the rollout is over and something of it is still being put away.
 func (s *State) closing() bool { return s.Phase.Final() && (s.Marked || len(s.Revoke) > 0) }
 
-// revoked: rights that cannot be taken back are left and named.
+// revoked: rights that the server does not let us take back are left and named.
 func (m *machine) revoked(e Revoked) {
 	if !m.s.Phase.Final() || len(m.s.Revoke) == 0 || m.s.Marked || m.s.Giving {
 		return
 	}
-	if e.Err != nil {
-		m.heard(e.Err)
-		if m.s.Retries++; m.s.Retries < maxRetries {
-			m.retry(ActRevoke, retryPause)
-			return
-		}
-		m.s.note(m.at, controller, "rights left behind", e.Err.Error())
+	if m.putAwayLater(ActRevoke, e.Err) {
+		return
 	}
 	what := sentence(texts(m.s.Revoke), 10)
-	m.s.Revoke = nil
-	m.decide(controller, "rights taken back", what)
+	m.s.Revoke, m.s.Retries = nil, 0
+	if e.Err != nil {
+		m.leftBehind("rights of "+what, e.Err)
+	} else {
+		m.decide(controller, "rights taken back", what)
+	}
 	m.close()
 }

@@ -20,15 +20,22 @@ func (r *runner) holdForLostCommit(ctx context.Context) {
 	if st := r.s.Swap.Stage; !r.s.Running() || st != StagePrepared && st != StageResolving {
 		return
 	}
-	look, backend, bound := r.looker(), r.s.Swap.Backend, r.plan.Promote.MaxStall
-	hold, err := look.t.Hold(ctx, r.s.Deployment, 2*bound)
+	backend, bound := r.s.Swap.Backend, r.plan.Promote.MaxStall
+	quiet, speak := r.c.calm.holder()
+	hush, cancel := context.WithTimeout(ctx, quickTimeout)
+	quiet(hush)
+	cancel()
+	hold, err := r.c.opts.Traffic.Hold(ctx, r.s.Deployment, 2*bound)
 	if err != nil {
+		speak()
 		r.log.Warn("sessions are not held while the outcome of the COMMIT is unknown", "err", err)
 		return
 	}
 	r.lost = &lostHold{done: make(chan struct{})}
 	r.working.Go(func() {
-		r.lost.stall = awaitEndHeld(ctx, look.w, backend, hold, bound)
+		// They wait for exactly this answer, so it is asked past the calm.
+		r.lost.stall = awaitEndHeld(ctx, r.c.opts.Warehouse, backend, hold, bound)
+		speak()
 		close(r.lost.done)
 	})
 }

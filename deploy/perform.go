@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"mzcanary/router"
@@ -85,8 +84,12 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	case ActLook:
 		r.start(ctx, "look:"+string(a.For), func(ctx context.Context) Event { return look.look(ctx, s, a.For) })
 	case ActSwap:
-		p := &promotion{w: look.w, t: look.t, clock: look.clock, order: *a.Swap, turn: r.c.turn, quiet: r.quiet(), prepared: r.journalPrepared}
-		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return p.run(ctx) })
+		quiet, speak := r.c.calm.holder()
+		p := &promotion{w: r.c.opts.Warehouse, t: look.t, clock: look.clock, order: *a.Swap, turn: r.c.turn, quiet: quiet, prepared: r.journalPrepared}
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
+			defer speak() // every gate is open again
+			return p.run(ctx)
+		})
 	case ActResolve:
 		r.resolve(ctx, s, a.Backend)
 	case ActDrop:
@@ -98,11 +101,11 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 }
 
 func (r *runner) looker() looker {
-	return looker{w: r.c.opts.Warehouse, t: r.c.opts.Traffic, clock: r.c.opts.Clock}
+	return looker{w: calmWarehouse{r.c.opts.Warehouse, r.c.calm}, t: r.c.opts.Traffic, clock: r.c.opts.Clock}
 }
 
 func (r *runner) cleaner() cleaner {
-	return cleaner{w: r.c.opts.Warehouse, t: r.c.opts.Traffic, clock: r.c.opts.Clock, accept: r.spec.Accept}
+	return cleaner{w: calmWarehouse{r.c.opts.Warehouse, r.c.calm}, t: r.c.opts.Traffic, clock: r.c.opts.Clock, accept: r.spec.Accept}
 }
 
 func (r *runner) bounded(ctx context.Context, f func(context.Context) error) error {
@@ -138,7 +141,7 @@ func (r *runner) start(ctx context.Context, kind string, f func(context.Context)
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	j := &job{cancel: cancel, done: make(chan struct{})}
+	j := &job{cancel: cancel, began: r.c.opts.Clock(), done: make(chan struct{})}
 	r.jobs[kind] = j
 	rollout := r.s.Rollout
 	r.working.Go(func() {
@@ -161,30 +164,10 @@ func (j *job) await(ctx context.Context) {
 	}
 }
 
-// quiet calls off the standing observers before an attempt and returns how to
-// wait for their end: a catalog read may cost more than the swap, and none may
-// run while sessions wait.
-func (r *runner) quiet() func(context.Context) {
-	var ends []*job
-	for kind, j := range r.jobs {
-		if kind == "readiness" || kind == "census" || strings.HasPrefix(kind, "look:") {
-			j.dropped = true
-			j.cancel()
-			ends = append(ends, j)
-		}
-	}
-	return func(ctx context.Context) {
-		for _, j := range ends {
-			j.await(ctx)
-		}
-	}
-}
-
 // finished takes a job's end. What belongs to a rollout that is over is dropped.
 func (r *runner) finished(ctx context.Context, res jobResult) {
-	dropped := r.jobs[res.kind].dropped
 	delete(r.jobs, res.kind)
-	if res.event == nil || dropped || res.rollout != r.s.Rollout {
+	if res.event == nil || res.rollout != r.s.Rollout {
 		return
 	}
 	if seen, ok := res.event.(Looked); ok && seen.For == LookWatch {

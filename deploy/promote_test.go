@@ -93,6 +93,9 @@ func TestUnknownOutcomeIsDecidedByIds(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.commits, w.lingers = []commitFault{c.fault}, 3
+				if c.also != nil {
+					w.lingers = 40 // beyond the bound of the hold, so that there is time to interfere
+				}
 				p := boot(t, w, testPlan(), 0)
 				defer p.stop()
 				p.start()

@@ -56,9 +56,8 @@ type pace struct{ ready, watch, census, survey time.Time }
 // job is something slow that runs beside the loop.
 type job struct {
 	cancel context.CancelFunc
+	began  time.Time
 	done   chan struct{} // closed when the job has ended
-	// dropped: the job was cancelled for reasons of our own; its result says nothing.
-	dropped bool
 }
 
 type jobResult struct {

@@ -5,8 +5,23 @@ import (
 	"time"
 )
 
-// sentenceOf says in one line where a rollout stands and what it waits for.
+// sentenceOf says in one line where a rollout stands and what it waits for, and what
+// is wrong with the server where that is not the reason.
 func sentenceOf(s *State, plan Plan) string {
+	text := standing(s, plan)
+	if s.Stop != nil && s.Stop.Cause == CauseUpstream {
+		return text
+	}
+	switch {
+	case !s.Down.IsZero():
+		text += " The server cannot be asked since " + s.Down.UTC().Format(time.TimeOnly) + " UTC" + because(s.DownWhy) + "."
+	case s.Unwell != "":
+		text += " The server still has to prove itself: " + s.Unwell + "."
+	}
+	return text
+}
+
+func standing(s *State, plan Plan) string {
 	switch {
 	case s.Stop != nil:
 		return fmt.Sprintf("%s in %s: %s. Next: %s.", s.Stop.Kind, s.Phase, s.Stop.Reason, s.Stop.Next)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ const martName = "mart"
 
 func newTwo(t *testing.T) *two {
 	shop, mart := newWorld(t), newWorld(t)
-	mart.revision, mart.backend = shop.revision, 78 // one catalog
+	mart.revision, mart.gates, mart.backend = shop.revision, shop.gates, 78 // one catalog
 	return &two{shop: shop, mart: mart, held: make(chan string, 1),
 		lives: map[string]*life{shopName: shop.restart(0), martName: mart.restart(0)}}
 }
@@ -32,10 +33,35 @@ func newTwo(t *testing.T) *two {
 // boot runs both deployments in one Controller.
 func (w *two) boot(t *testing.T, plan Plan) (*Controller, func()) {
 	t.Helper()
+	return w.bootPlans(t, map[string]Plan{shopName: plan, martName: plan})
+}
+
+// crash ends both lives, for they are one process.
+func (w *two) crash() {
+	for name, world := range map[string]*world{shopName: w.shop, martName: w.mart} {
+		world.with(func() {
+			l := w.lives[name]
+			l.crashAt = l.points + 1
+			_ = l.point("crash", nil)
+		})
+	}
+}
+
+func (w *two) bootPlans(t *testing.T, plans map[string]Plan) (*Controller, func()) {
+	t.Helper()
+	for name, world := range map[string]*world{shopName: w.shop, martName: w.mart} {
+		if w.lives[name].dead {
+			w.lives[name] = world.restart(0)
+		}
+	}
+	select {
+	case <-w.held: // the holder has died
+	default:
+	}
 	mart := testSpec()
 	mart.Name, mart.Database = martName, martName
 	c, err := New(Options{Warehouse: twoWarehouse{fakeWarehouse{w.lives[shopName]}, w}, Traffic: twoTraffic{fakeTraffic{w.lives[shopName]}, w}, Store: twoStore{w},
-		Deployments: []DeploymentConfig{{Spec: testSpec(), Plan: plan}, {Spec: mart, Plan: plan}}})
+		Deployments: []DeploymentConfig{{Spec: testSpec(), Plan: plans[shopName]}, {Spec: mart, Plan: plans[martName]}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +92,14 @@ type twoWarehouse struct {
 	w *two
 }
 
-// Server and Foreign are about no deployment: each may ask while the other's
-// sessions wait.
+// Server and Foreign are about no deployment; while sessions wait nobody may ask.
 func (f twoWarehouse) Server(context.Context) (info ServerInfo, err error) {
-	err = f.l.peek(func() { info = f.l.w.server })
+	err = f.l.peek(func() {
+		if f.l.w.gates.Load() > 0 {
+			f.l.w.errorf("the server is asked who it is while sessions are held")
+		}
+		info = f.l.w.server
+	})
 	return info, err
 }
 
@@ -93,6 +123,14 @@ func (f twoWarehouse) Mark(ctx context.Context, database string, marks []Mark) e
 
 func (f twoWarehouse) Unmark(ctx context.Context, database string, refs []Ref) error {
 	return f.w.at(database).Unmark(ctx, database, refs)
+}
+
+func (f twoWarehouse) Grant(ctx context.Context, database string, grants []Grant) (int, error) {
+	return f.w.at(database).Grant(ctx, database, grants)
+}
+
+func (f twoWarehouse) Revoke(ctx context.Context, database string, grants []Grant) error {
+	return f.w.at(database).Revoke(ctx, database, grants)
 }
 
 func (f twoWarehouse) Marks(ctx context.Context, spec Spec) ([]Mark, error) {
@@ -253,6 +291,9 @@ func TestOneFailsTheOtherGoesOn(t *testing.T) {
 		shop func(*world)
 		ends func(Status) bool
 	}{
+		"rights refused":     {func(w *world) { lacksRights(w); w.refuses = "USAGE to PUBLIC" }, ended(PhaseRefused)},
+		"a drop is refused":  {func(w *world) { w.drops = slices.Repeat([]error{errors.New("permission denied")}, 3) }, stopped(CauseError)},
+		"a drop has to wait": {func(w *world) { w.drops = []error{cut, cut} }, ended(PhaseDone)},
 		"nothing":            {func(*world) {}, ended(PhaseDone)},
 		"preflight refuses":  {func(w *world) { w.findings = []Finding{{Code: "P04", Severity: Refuse}} }, ended(PhaseRefused)},
 		"never ready":        {func(w *world) { w.ready = func() Readiness { return Readiness{Why: "hydrating"} } }, ended(PhaseExpired)},
@@ -278,7 +319,7 @@ func TestOneFailsTheOtherGoesOn(t *testing.T) {
 				ctl, stop := w.boot(t, testPlan())
 				defer stop()
 				w.shop.with(func() { c.shop(w.shop) })
-				if _, err := ctl.Start(t.Context(), shopName, StartRequest{Who: "ann"}); err != nil && name != "disk full" {
+				if _, err := ctl.Start(t.Context(), shopName, StartRequest{Who: "ann", Fix: true}); err != nil && name != "disk full" {
 					t.Fatal(err)
 				}
 				startThe(t, ctl, martName)
@@ -302,13 +343,15 @@ func TestOneFailsTheOtherGoesOn(t *testing.T) {
 func TestAPromotionWaitsForItsTurn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newTwo(t)
-		w.shop.waitsForCommit = make(chan struct{})
+		w.shop.waitsForPrepare, w.shop.waitsForCommit = make(chan struct{}), make(chan struct{})
 		ctl, stop := w.boot(t, testPlan())
 		defer stop()
 		startThe(t, ctl, shopName)
-		until(t, ctl, shopName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePrepared })
+		until(t, ctl, shopName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePreparing })
 		startThe(t, ctl, martName)
 		mart := until(t, ctl, martName, func(s Status) bool { return s.Swap != nil && s.Swap.Stage == StagePreparing })
+		close(w.shop.waitsForPrepare)
+		until(t, ctl, shopName, func(s Status) bool { return s.Swap.Stage == StagePrepared })
 		time.Sleep(time.Second)
 		if n := count(w.mart.happened(), "prepare"); n != 0 || mart.Weight != 2500 {
 			t.Errorf("the other prepared %d times at %s", n, mart.Weight)

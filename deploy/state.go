@@ -65,10 +65,21 @@ type State struct {
 	Evidence  *armstats.Evidence `json:"evidence,omitempty"`
 	Judgement *Judgement         `json:"judgement,omitempty"`
 
-	// Down is since when the control connections cannot ask the server; zero while
-	// they can. LastLook is when the catalog was last read and found as recorded.
-	Down     time.Time `json:"down,omitzero"`
-	LastLook time.Time `json:"last_look,omitzero"`
+	// Down is since when the control connections cannot ask the server, DownFor how
+	// much of that was observed, DownWhy the last error and DownMend what mends it;
+	// zero while they can. LastLook is when the catalog was last read and found as
+	// recorded.
+	Down     time.Time     `json:"down,omitzero"`
+	DownFor  time.Duration `json:"down_for,omitempty"`
+	DownWhy  string        `json:"down_why,omitempty"`
+	DownMend string        `json:"down_mend,omitempty"`
+	LastLook time.Time     `json:"last_look,omitzero"`
+	// Unwell says why the server is not trusted: it restarted, or could not be asked
+	// for long. It stays until the server has proven itself, whatever else the
+	// rollout stands still for.
+	Unwell string `json:"unwell,omitempty"`
+	// Refused counts, by what was asked, how often in a row the server said no.
+	Refused map[string]int `json:"refused,omitempty"`
 	// Epoch moves when we change names ourselves, so that a reading of the catalog
 	// that overlaps with it is not taken for interference.
 	Epoch uint64 `json:"epoch"`
@@ -125,6 +136,9 @@ type Stop struct {
 	Live bool     `json:"live_names,omitempty"`
 	Diff []Change `json:"diff,omitempty"`
 	Exit int      `json:"exit"`
+	// Asks, when set, is what the server refuses to say or do; the stop ends by itself
+	// when it no longer does.
+	Asks string `json:"asks,omitempty"`
 }
 
 // Cause is the closed list of reasons to stand still; a metric label.
@@ -164,6 +178,8 @@ type ReadyState struct {
 	// Waited is observed time spent hydrating, or since readiness was lost.
 	Waited time.Duration `json:"waited"`
 	Last   *Readiness    `json:"last,omitempty"`
+	// Age is observed time since Last was taken.
+	Age time.Duration `json:"age,omitempty"`
 }
 
 // RampState is where the plan stands.
@@ -184,6 +200,9 @@ type RampState struct {
 	// person said to go on all the same.
 	Regress  bool `json:"regress,omitempty"`
 	Accepted bool `json:"accepted,omitempty"`
+	// Suspect is what the judge said of a regress that is not believed yet: first a
+	// look that began after it must show that the server was well.
+	Suspect string `json:"suspect,omitempty"`
 }
 
 // Asked is a question to a person with its deadline.
@@ -193,6 +212,8 @@ type Asked struct {
 	Since    time.Time `json:"since"`
 	Deadline time.Time `json:"deadline"`
 	Next     string    `json:"next"`
+	// Left is how much observed time the person still has; Deadline follows it.
+	Left time.Duration `json:"left"`
 }
 
 // Stage is where a promotion, or a swap back, stands.
@@ -237,10 +258,12 @@ type SwapState struct {
 	Statements []string      `json:"statements,omitempty"`
 	Backend    Backend       `json:"backend,omitzero"`
 	Stragglers []SessionInfo `json:"stragglers,omitempty"`
-	// Wish is a verb that came while the attempt could not be stopped.
-	Wish    Verb            `json:"wish,omitempty"`
-	WishWho string          `json:"wish_who,omitempty"`
-	History []AttemptRecord `json:"history,omitempty"`
+	// Wish is a verb that came while the attempt could not be stopped; WishDrop, of
+	// an abort, that the new version is to be dropped with it.
+	Wish     Verb            `json:"wish,omitempty"`
+	WishWho  string          `json:"wish_who,omitempty"`
+	WishDrop bool            `json:"wish_drop,omitempty"`
+	History  []AttemptRecord `json:"history,omitempty"`
 	// Record is the attempt that did it; Wasted is what sessions waited in attempts
 	// that did not, of the whole rollout.
 	Record    *AttemptRecord `json:"record,omitempty"`

@@ -61,6 +61,7 @@ type Status struct {
 	Streaming      []SessionInfo `json:"streaming,omitempty"`
 	Server         ServerInfo    `json:"server"`
 	Down           time.Time     `json:"down,omitzero"`
+	DownWhy        string        `json:"down_why,omitempty"`
 	JournalProblem string        `json:"journal_problem,omitempty"`
 	Recovering     string        `json:"recovering,omitempty"`
 
@@ -141,7 +142,7 @@ func (r *runner) status() Status {
 		Sessions: v.survey.Sessions, Wanted: v.survey.Wanted, Fixed: v.survey.Fixed, Unmanaged: v.survey.Unmanaged,
 		Pairs: s.Pairs, Judgement: s.Judgement, Findings: s.Findings,
 		Stop: s.Stop, Asked: s.Ramp.Asked, Streaming: v.survey.Streaming, Stragglers: v.survey.Stragglers,
-		Server: s.Server, Down: s.Down, JournalProblem: v.problem,
+		Server: s.Server, Down: s.Down, DownWhy: s.DownWhy, JournalProblem: v.problem,
 		Marked: s.closing() || s.Marked, Granted: s.Granted, Exit: s.Exit, End: s.End, Events: s.Log,
 	}
 	if s.Stop != nil {

@@ -84,7 +84,8 @@ func (m *machine) ticked(e Ticked) {
 	if m.s.Recovering {
 		return
 	}
-	m.noticeOutage()
+	m.s.Ready.Age += e.Elapsed
+	m.noticeOutage(e)
 	m.settle(e)
 	switch m.s.Phase {
 	case PhaseHydrating:
@@ -100,9 +101,9 @@ func (m *machine) ticked(e Ticked) {
 	case PhaseDraining:
 		m.tickDraining(e)
 	case PhaseCleaning:
-		m.tickCleaning()
+		m.tickCleaning(e)
 	case PhaseDropping:
-		m.tickDropping()
+		m.tickDropping(e)
 	}
 }
 
@@ -138,7 +139,7 @@ func (m *machine) route() {
 
 func (m *machine) enter(p Phase, who, why string) {
 	m.s.Phase, m.s.Entered = p, m.at
-	m.s.Pending, m.s.Retries, m.s.RetryIn = "", 0, 0
+	m.s.Pending, m.s.Retries, m.s.RetryIn, m.s.Refused = "", 0, 0, nil
 	m.decide(who, string(p), why)
 }
 
@@ -180,16 +181,23 @@ func (m *machine) lookFor() LookFor {
 	return LookConfirm
 }
 
-// heard keeps account of whether the server can be asked; true means it cannot.
+// heard keeps account of whether the server can be asked; true means it cannot. A
+// refusal proves neither: see refused.
 func (m *machine) heard(err error) bool {
-	if errors.Is(err, ErrUnavailable) {
+	switch {
+	case errors.Is(err, errCalledOff):
+		return true // by us; it says nothing about the server
+	case errors.Is(err, ErrUnavailable):
 		if m.s.Down.IsZero() {
-			m.s.Down = m.at
+			m.s.Down, m.s.DownFor = m.at, 0
 		}
+		m.s.DownWhy, m.s.DownMend = plain(err), mend(err)
 		return true
+	case err != nil:
+		return false
 	}
-	long := !m.s.Down.IsZero() && m.at.Sub(m.s.Down) >= outageGrace
-	m.s.Down = time.Time{}
+	long := !m.s.Down.IsZero() && m.s.DownFor >= outageGrace
+	m.s.Down, m.s.DownFor, m.s.DownWhy, m.s.DownMend = time.Time{}, 0, "", ""
 	if long && (m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting) && !m.s.Recovering {
 		m.restoreEvidence() // what was counted while the server was away is its fault
 	}
@@ -203,18 +211,6 @@ const outageGrace = 10 * time.Second
 // attention is how long a rollout may wait for a person before it counts as
 // overdue.
 const attention = 24 * time.Hour
-
-func (m *machine) noticeOutage() {
-	if m.s.Down.IsZero() || m.s.Stop != nil || m.at.Sub(m.s.Down) < outageGrace || !m.s.Running() {
-		return
-	}
-	m.stopUpstream("the server cannot be asked since " + m.s.Down.UTC().Format(time.TimeOnly) + " UTC")
-}
-
-func (m *machine) stopUpstream(reason string) {
-	m.stop(Stop{Kind: PhasePaused, Cause: CauseUpstream, Reason: reason, Owner: controller, Auto: true,
-		Next: "nothing: it resumes by itself when the server is well", Exit: ExitConnect})
-}
 
 // stop makes the rollout stand still. The phase keeps its place.
 func (m *machine) stop(st Stop) {
@@ -241,17 +237,22 @@ func (m *machine) goOn(who, why string) {
 
 // finish ends the rollout: everybody on live names, marks removed, record written.
 func (m *machine) finish(p Phase, exit int, sentence string) {
+	unknown := m.s.Swap.Stage == StageResolving
 	m.s.Stop, m.s.Ramp.Asked = nil, nil
 	m.s.Weight, m.s.Swap.Stage, m.s.Swap.Wish = 0, StageNone, ""
+	m.s.Recovering, m.s.Unwell, m.s.Ramp.Suspect = false, "", ""
 	m.s.Exit, m.s.End = exit, sentence
 	m.enter(p, controller, sentence)
-	m.undoGrants(p)
+	m.undoGrants(p, unknown)
 	m.route()
 	m.close()
 }
 
 // healthy: the server can be asked and what is looked at is as it should be.
-func (s *State) healthy() bool { return s.Down.IsZero() && s.Stop == nil }
+func (s *State) healthy() bool { return s.sure() && s.Stop == nil }
+
+// sure: the server can be asked, answers what it is asked, and is known to be well.
+func (s *State) sure() bool { return s.Down.IsZero() && s.Unwell == "" && len(s.Refused) == 0 }
 
 // serverSeen notices that another server process answers than before.
 func (m *machine) serverSeen(now ServerInfo) {
@@ -284,14 +285,19 @@ func (m *machine) readOnly() {
 // upstreamChanged discards what was counted since the server was last known to
 // be well, and waits for it to be well again.
 func (m *machine) upstreamChanged(reason string) {
-	m.s.Ready.Good = 0
+	m.s.Ready.Good, m.s.Ramp.Suspect = 0, ""
 	m.s.After.Settle = m.p.Drain.Settle
 	if m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting {
 		m.restoreEvidence()
 	}
-	if m.s.Stop == nil && m.s.Running() && m.s.Phase != PhasePreflight && m.s.Phase != PhaseHydrating && m.s.Phase != PhaseRollingBack {
-		m.stopUpstream(reason)
-		return
+	if m.s.Running() && m.s.Phase != PhasePreflight && m.s.Phase != PhaseHydrating && m.s.Phase != PhaseRollingBack {
+		m.s.Unwell = reason
+		if m.standUnwell() {
+			return
+		}
+		if st := m.s.Stop; st.Cause == CauseUpstream {
+			st.Reason = reason
+		}
 	}
 	m.decide(controller, "upstream restart", reason)
 }
@@ -309,8 +315,7 @@ func (m *machine) restoreEvidence() {
 // wellAgain ends a pause that was the server's fault. Before the swap that takes
 // the new version to be ready again, afterwards one good look is enough.
 func (m *machine) wellAgain() {
-	st := m.s.Stop
-	if st == nil || st.Cause != CauseUpstream || !m.s.Down.IsZero() || m.s.Server.ReadOnly {
+	if m.s.Unwell == "" || !m.s.Down.IsZero() || m.s.Server.ReadOnly {
 		return
 	}
 	needsReady := m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting
@@ -318,13 +323,32 @@ func (m *machine) wellAgain() {
 	if needsReady && !forced && m.s.Ready.Good < m.p.Ready.Consecutive {
 		return
 	}
+	m.s.Unwell = ""
 	if needsReady {
 		m.restoreEvidence() // what was counted since then is the server's fault
 	}
+	if st := m.s.Stop; st != nil && st.Cause != CauseUpstream {
+		m.decide(controller, "the server is well again", "it stands still for another reason")
+		return
+	}
 	m.goOn(controller, "the server is well again")
+	if !m.s.Hand {
+		m.restep()
+	}
 }
 
+// clockStepped: only observed time counts. What is shown as a time of day is moved
+// along, so that it stays as far away as it was.
 func (m *machine) clockStepped(e ClockStepped) {
 	m.s.After.Settle = m.p.Drain.Settle
+	if st := m.s.Stop; st != nil {
+		st.Since, st.Deadline = st.Since.Add(e.By), st.Deadline.Add(e.By)
+	}
+	if !m.s.Down.IsZero() {
+		m.s.Down = m.s.Down.Add(e.By)
+	}
+	if asked := m.s.Ramp.Asked; asked != nil {
+		asked.Since, asked.Deadline = asked.Since.Add(e.By), asked.Deadline.Add(e.By)
+	}
 	m.decide(controller, "clock stepped by "+e.By.String(), "observed time counts, the wall clock does not")
 }

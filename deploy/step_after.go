@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 // tickWindow counts observed, healthy time only: a window that passes while
 // nobody can look proves nothing.
 func (m *machine) tickWindow(e Ticked) {
-	if !m.s.healthy() || !m.s.Swap.Confirmed {
+	if !m.s.healthy() || e.blind() || !m.s.Swap.Confirmed {
 		return
 	}
 	if m.s.After.Observed += e.Elapsed; m.s.After.Observed >= m.p.Window.For {
@@ -22,7 +23,7 @@ func (m *machine) tickWindow(e Ticked) {
 // whatever the phase: healthy time, and none in which it is open how the names stand.
 func (m *machine) settle(e Ticked) {
 	switch st := m.s.Stop; {
-	case !m.s.Down.IsZero(), st != nil && st.Cause != CauseInUse:
+	case !m.s.sure(), e.blind(), st != nil && st.Cause != CauseInUse:
 	case m.s.Swap.Stage.active(), m.s.Names == NamesAfter && !m.s.Swap.Confirmed:
 	default:
 		m.s.After.Settle = max(0, m.s.After.Settle-e.Elapsed)
@@ -30,7 +31,7 @@ func (m *machine) settle(e Ticked) {
 }
 
 func (m *machine) tickDraining(e Ticked) {
-	if !m.s.Down.IsZero() || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
+	if !m.s.sure() || e.blind() || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
 		return
 	}
 	m.s.After.Drained += e.Elapsed
@@ -41,7 +42,7 @@ func (m *machine) census(e CensusTaken) {
 	if m.s.Phase != PhaseWindow && m.s.Phase != PhaseDraining || m.s.Recovering {
 		return
 	}
-	if m.heard(e.Err) || e.Err != nil {
+	if m.heard(e.Err) || m.refused(asksCensus, e.Err) {
 		return
 	}
 	m.s.After.Old, m.s.After.Others = e.Old, e.Others
@@ -110,11 +111,37 @@ func (m *machine) standInUse(ours int, others []Dependent) {
 	}
 	m.stop(Stop{Kind: PhaseBlocked, Cause: CauseInUse, Auto: true, Exit: ExitHuman,
 		Reason: m.s.inUse() + sentence(parts, 5),
-		Next:   "mzcanary sessions --why; it goes on by itself when they have left"})
+		Next:   nextInUse(ours, others) + "; it goes on by itself when they have left"})
 }
 
-func (m *machine) tickCleaning() {
-	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.Down.IsZero() || m.s.After.Dropping {
+// nextInUse says where to look for whom: our sessions are listed by us, what others
+// have built or subscribed to is theirs to end.
+func nextInUse(ours int, others []Dependent) string {
+	var parts, subscribe, built []string
+	for _, d := range others {
+		switch d.Kind {
+		case "sessions":
+			ours++
+		case "subscription":
+			subscribe = append(subscribe, d.Name)
+		default:
+			built = append(built, d.Kind+" "+d.Name)
+		}
+	}
+	if ours > 0 {
+		parts = append(parts, "mzcanary sessions --why names the proxied sessions")
+	}
+	if len(subscribe) > 0 {
+		parts = append(parts, "end the subscriptions of "+sentence(subscribe, 5)+", which did not come through this proxy")
+	}
+	if len(built) > 0 {
+		parts = append(parts, "drop "+sentence(built, 5)+", or build it anew on the version that stays")
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (m *machine) tickCleaning(e Ticked) {
+	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.sure() || e.blind() || m.s.After.Dropping {
 		return
 	}
 	if m.s.After.Settle > 0 || m.s.Pending != "" || m.byHandOnly() {

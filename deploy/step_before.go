@@ -66,8 +66,10 @@ func (m *machine) preflighted(e Preflighted) {
 	}
 	if errors.Is(e.Err, ErrReadOnly) || e.Err == nil && e.Server.ReadOnly {
 		m.retry(ActPreflight, retryPause)
-		if m.s.Server.ReadOnly = true; m.s.Stop == nil {
-			m.stopUpstream(takesNoChanges)
+		m.s.Server.ReadOnly = true
+		if m.s.Unwell == "" {
+			m.s.Unwell = takesNoChanges
+			m.standUnwell()
 		}
 		return
 	}
@@ -189,7 +191,9 @@ func (m *machine) marked(e Marked) {
 	case m.s.Phase == PhasePreflight:
 		m.s.Ready = ReadyState{}
 		m.enter(PhaseHydrating, controller, "waits until the new version is ready")
-	case e.Err != nil && m.s.Running():
+	case unavailable:
+		m.retry(ActMark, retryPause)
+	case e.Err != nil:
 		if m.s.Retries++; m.s.Retries < maxRetries {
 			m.retry(ActMark, retryPause)
 			return
@@ -198,27 +202,60 @@ func (m *machine) marked(e Marked) {
 	}
 }
 
-// unmarked is the last thing before the record: marks that cannot be removed are
-// left behind and named, for a person or the next rollout to take away.
+// unmarked is the last thing before the record. While the server is away it is
+// waited for; marks that it does not let us remove are left behind and named, for a
+// person or the next rollout to take away.
 func (m *machine) unmarked(e Unmarked) {
 	if !m.s.Phase.Final() || !m.s.Marked && m.s.Stray == nil {
 		return
 	}
-	if e.Err != nil {
-		m.heard(e.Err)
-		if m.s.Retries++; m.s.Retries < maxRetries {
-			m.retry(ActUnmark, retryPause)
-			return
-		}
-		m.s.note(m.at, controller, "marks left behind", e.Err.Error())
+	if m.putAwayLater(ActUnmark, e.Err) {
+		return
 	}
+	stray := m.s.Stray
 	m.s.Marked, m.s.Stray, m.s.Retries = false, nil, 0
-	m.decide(controller, "marks removed", "")
+	switch {
+	case e.Err != nil && stray != nil:
+		m.strayFound(StrayFound{e.At, stray})
+		return
+	case e.Err != nil:
+		m.leftBehind("marks on "+sentence(refNames(m.s.marked()), 4), e.Err)
+	default:
+		m.decide(controller, "marks removed", "")
+	}
 	m.close()
 }
 
+// putAwayLater says that something of a rollout that is over is tried again. Being
+// refused is no hiccup after the third time, being away always is one.
+func (m *machine) putAwayLater(kind ActionKind, err error) bool {
+	switch {
+	case m.heard(err):
+	case err != nil && m.s.Retries+1 < maxRetries:
+		m.s.Retries++
+	default:
+		return false
+	}
+	m.retry(kind, retryPause)
+	return true
+}
+
+// leftBehind names in the rollout's last sentence what could not be put away.
+func (m *machine) leftBehind(what string, err error) {
+	m.s.End += "; left behind: " + what + " (" + plain(err) + ")"
+	m.decide(controller, "left behind", what+": "+plain(err))
+}
+
+func refNames(refs []Ref) []string {
+	out := make([]string, len(refs))
+	for i, r := range refs {
+		out[i] = string(r.Kind) + " " + r.Name
+	}
+	return out
+}
+
 func (m *machine) tickHydrating(e Ticked) {
-	if !m.s.healthy() {
+	if !m.s.healthy() || e.blind() {
 		return
 	}
 	if m.s.Ready.Waited += e.Elapsed; m.s.Ready.Waited < m.p.Ready.Within {
@@ -240,11 +277,14 @@ func (m *machine) sampled(e Sampled) {
 		return
 	}
 	sample := e.Sample
-	if e.Err != nil {
-		sample = Readiness{At: m.at, Why: "readiness could not be read: " + e.Err.Error()}
-	}
 	m.serverSeen(e.Server)
-	m.s.Ready.Last = &sample
+	m.s.Ready.Last, m.s.Ready.Age = &sample, 0
+	if m.refused(asksReady, e.Err) {
+		// It says nothing about the new version, and readiness is not lost by it.
+		sample = Readiness{At: m.at, Why: "readiness could not be read: " + e.Err.Error()}
+		m.s.Ready.Good = 0
+		return
+	}
 	if m.s.Phase == PhaseHydrating {
 		m.wellAgain() // the server answers; whether the new version is ready is what is waited for
 	}
@@ -269,7 +309,7 @@ func (m *machine) isReady() {
 		m.do(Action{Kind: ActBeginEvidence})
 		m.enter(PhaseRamping, controller, fmt.Sprintf("the new version was ready %d times in a row", m.s.Ready.Good))
 		m.enterStep(0)
-	case m.s.Phase == PhaseRamping && m.s.Ramp.TakenBack && (m.s.Stop == nil || m.s.Stop.Cause == CauseHand):
+	case m.s.Phase == PhaseRamping && m.s.Ramp.TakenBack && m.s.Unwell == "" && (m.s.Stop == nil || m.s.Stop.Cause == CauseHand):
 		m.readyAgain()
 	}
 }

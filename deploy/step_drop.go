@@ -1,10 +1,22 @@
 package deploy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // endBack is the end of going back before the swap: over, or, where an abort asked
 // for it, on to dropping the new version.
 func (m *machine) endBack(p Phase, exit int, sentence string) {
+	if st := m.s.Stop; st != nil && st.Cause == CauseInterference {
+		// Everybody is back on live names. What those stand for is not ours to say, and
+		// nothing of it is dropped.
+		if !strings.Contains(sentence, st.Reason) {
+			sentence += "; " + st.Reason
+		}
+		m.finish(PhaseAborted, st.Exit, sentence)
+		return
+	}
 	if !m.s.DropNew || p != PhaseAborted {
 		m.finish(p, exit, sentence)
 		return
@@ -17,8 +29,8 @@ func (m *machine) endBack(p Phase, exit int, sentence string) {
 }
 
 // tickDropping drops part by part while everything stands as recorded.
-func (m *machine) tickDropping() {
-	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.Down.IsZero() || m.s.After.Dropping {
+func (m *machine) tickDropping(e Ticked) {
+	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.sure() || e.blind() || m.s.After.Dropping {
 		return
 	}
 	if m.s.After.Settle > 0 || m.s.Pending != "" {

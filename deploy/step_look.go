@@ -1,17 +1,23 @@
 package deploy
 
 import (
-	"errors"
 	"fmt"
 )
 
 // looked takes a reading of the ids.
 func (m *machine) looked(e Looked) {
-	if e.For == LookWatch {
+	if !m.s.Running() {
+		return // it was begun before the end, and the names are nobody's any more
+	}
+	switch e.For {
+	case LookWatch:
 		m.watched(e)
 		return
+	case LookJudge:
+		m.lookedToJudge(e)
+		return
 	}
-	if m.heard(e.Err) || e.Err != nil {
+	if m.heard(e.Err) || m.refused(asksLook, e.Err) {
 		m.lookFailed(e)
 		return
 	}
@@ -41,11 +47,11 @@ func (m *machine) lookFailed(e Looked) {
 // watched is the outside watcher. A reading that overlaps with our own change of
 // names says nothing about others.
 func (m *machine) watched(e Looked) {
-	if e.Err != nil {
-		m.heard(errors.Join(ErrUnavailable, e.Err)) // a watcher that cannot read is blind, whatever the reason
+	if m.heard(e.Err) {
+		m.s.DownFor = max(m.s.DownFor, e.Took) // it has been waiting all that time
 		return
 	}
-	if m.heard(nil); m.s.Recovering {
+	if m.s.Recovering || m.refused(asksLook, e.Err) {
 		return
 	}
 	m.serverSeen(e.Server)
@@ -59,7 +65,7 @@ func (m *machine) watched(e Looked) {
 		return
 	}
 	m.s.LastLook = m.at
-	if e.Evidence != nil && e.Evidence.Rollout == m.s.Rollout && (m.s.Stop == nil || m.s.Stop.Cause != CauseUpstream) {
+	if e.Evidence != nil && e.Evidence.Rollout == m.s.Rollout && m.s.Unwell == "" {
 		m.s.Evidence = e.Evidence
 	}
 	m.wellAgain()
@@ -68,9 +74,14 @@ func (m *machine) watched(e Looked) {
 // interference: the names do not stand for what was recorded. Everybody on live
 // names at once, and a person decides.
 func (m *machine) interference(diff []Change) {
-	next := "mzcanary rollout retry (once the names stand as recorded), or rollback"
-	if m.s.Names != NamesBefore {
-		next = "mzcanary rollout retry (once the names stand as recorded), or abort --force --reason …"
+	next := "mzcanary rollout retry (once the names stand as recorded), or "
+	switch {
+	case m.s.Phase == PhaseRollingBack:
+		next = "nothing: it ends as aborted when the sessions have come back"
+	case m.s.Names == NamesBefore && m.s.Phase != PhaseDropping:
+		next += "rollback"
+	default:
+		next += "abort --force --reason …"
 	}
 	m.s.Swap.Impatient, m.s.Swap.Stage = false, m.idleStage()
 	m.stop(Stop{Kind: PhaseBlocked, Cause: CauseInterference, Live: true, Diff: diff, Exit: ExitRace,
@@ -105,7 +116,7 @@ func (m *machine) lookedForAttempt(e Looked) {
 	if m.s.Swap.Stage != StageLooking {
 		return
 	}
-	if m.s.Stop != nil {
+	if m.s.Stop != nil || m.s.Ramp.Suspect != "" {
 		m.s.Swap.Stage = StagePatience
 		return
 	}
@@ -156,8 +167,28 @@ func (m *machine) lookedToRetry(e Looked) {
 	m.s.LastLook, m.s.Retries = m.at, 0
 	m.s.Swap.Attempts, m.s.Swap.Conflicts, m.s.Swap.Waited = 0, 0, 0
 	m.goOn(controller, "the names stand as recorded")
+	m.confirmAgain()
+}
+
+// confirmAgain asks for the proof of a swap that a stop has kept away.
+func (m *machine) confirmAgain() {
 	if m.s.Phase.swapped() && !m.s.Swap.Confirmed && m.s.Swap.Stage == StageNone {
 		m.do(Action{Kind: ActLook, For: LookConfirm})
+	}
+}
+
+// lookedToJudge: the server has answered since the canary was found worse. If it is
+// still the same one, it was the canary; if it is there and will not say, going back
+// is the safe side. Without an answer the next tick judges again.
+func (m *machine) lookedToJudge(e Looked) {
+	if m.heard(e.Err) || m.s.Ramp.Suspect == "" || m.s.Swap.Stage.active() {
+		return
+	}
+	if e.Err == nil {
+		m.serverSeen(e.Server)
+	}
+	if m.s.Ramp.Suspect != "" {
+		m.regressed()
 	}
 }
 
@@ -166,6 +197,10 @@ func (m *machine) lookedToRetry(e Looked) {
 func (m *machine) restarted() {
 	m.s.Recovering = false
 	m.s.Pending, m.s.RetryIn = "", 0
+	m.s.Refused, m.s.Ramp.Suspect, m.s.Ready.Age = nil, "", m.p.Ready.Within
+	if st := m.s.Stop; st != nil && st.Cause == CauseUpstream && m.s.Unwell == "" {
+		m.s.Unwell = st.Reason
+	}
 	m.s.Ready.Good, m.s.Ready.Bad = 0, 0
 	if m.s.Phase.Final() {
 		m.restartedFinal()
@@ -215,7 +250,7 @@ func (m *machine) recovered(e Looked) {
 		m.s.Seq++
 		return
 	}
-	if diff := m.s.diff(e.Refs); len(diff) > 0 && m.s.Phase != PhaseRollingBack {
+	if diff := m.s.diff(e.Refs); len(diff) > 0 {
 		if m.s.Phase == PhaseSwappingBack || m.s.Phase == PhasePromoting {
 			if after, _ := m.outcome(e.Refs); len(after) == 0 && m.s.Swap.Stage == StagePreparing {
 				// No COMMIT of ours was in the journal, yet the names moved exactly as asked.

@@ -40,7 +40,7 @@ func (m *machine) tickRamping(e Ticked) {
 	}
 	m.s.Ramp.Observed += e.Elapsed
 	if m.s.Ramp.Asked != nil {
-		m.tickAsked()
+		m.tickAsked(e)
 		return
 	}
 	if m.stepPassed(e) {
@@ -48,30 +48,37 @@ func (m *machine) tickRamping(e Ticked) {
 	}
 }
 
-// observed: this moment counts as healthy, observed time.
+// observed: this moment counts as healthy, observed time. A sample that is long due
+// does not become better by being waited for.
 func (m *machine) observed() bool {
-	return m.s.Down.IsZero() && m.s.Ready.Last != nil && m.s.Ready.Last.Ready
+	r := m.p.Ready
+	return m.s.sure() && m.s.Ready.Last != nil && m.s.Ready.Last.Ready && m.s.Ready.Age <= 2*r.Poll+r.Probe
 }
 
-// judged takes the judgement of the moment; true means it changed the phase or
-// stopped the plan. A regress is latched: more evidence does not unsay it. While
-// the server itself is in doubt nothing is read into it.
+// judged takes the judgement of the moment; true means that nothing else is to be
+// done now. While the server itself is in doubt nothing is read into it, and it is
+// in doubt until a look that began after the evidence shows that it has not
+// restarted. The look is asked for again until it has an answer.
 func (m *machine) judged(e Ticked) bool {
-	m.s.Judgement = e.Judgement
-	if e.Judgement == nil || e.Judgement.Verdict != Regress || m.s.Ramp.Regress || !m.s.Down.IsZero() {
+	m.s.Judgement, m.s.Ramp.Suspect = e.Judgement, ""
+	if e.Judgement == nil || e.Judgement.Verdict != Regress || m.s.Ramp.Regress || !m.s.Down.IsZero() || m.s.Unwell != "" {
 		return false
 	}
-	if m.s.Stop != nil && m.s.Stop.Cause == CauseUpstream {
-		return false
-	}
-	m.s.Ramp.Regress = true
+	m.s.Ramp.Suspect = e.Judgement.Sentence
+	m.do(Action{Kind: ActLook, For: LookJudge})
+	return true
+}
+
+// regressed latches a regress: more evidence does not unsay it.
+func (m *machine) regressed() {
+	why := m.s.Ramp.Suspect
+	m.s.Ramp.Regress, m.s.Ramp.Suspect = true, ""
 	switch m.p.OnRegress {
 	case PolicyPause, PolicyStepBack:
-		m.standOnRegress(e.Judgement.Sentence)
+		m.standOnRegress(why)
 	default:
-		m.rollBack("regress", controller, e.Judgement.Sentence, ExitRegress, PhaseRolledBack)
+		m.rollBack("regress", controller, why, ExitRegress, PhaseRolledBack)
 	}
-	return true
 }
 
 func (m *machine) standOnRegress(why string) {
@@ -189,13 +196,15 @@ func (m *machine) afterStep() {
 
 func (m *machine) ask(st PlanStep) {
 	m.s.Ramp.Asked = &Asked{Question: fmt.Sprintf("may the plan go on after weight %s?", st.Weight), Owner: "operator",
-		Since: m.at, Deadline: m.at.Add(st.Approve.Within), Next: "mzcanary rollout approve"}
+		Left: st.Approve.Within, Since: m.at, Deadline: m.at.Add(st.Approve.Within), Next: "mzcanary rollout approve"}
 	m.decide(controller, "asks for approval", m.s.Ramp.Asked.Question)
 }
 
-func (m *machine) tickAsked() {
+// tickAsked counts observed time; the deadline is when it would be over by now.
+func (m *machine) tickAsked(e Ticked) {
 	asked := m.s.Ramp.Asked
-	if m.at.Before(asked.Deadline) {
+	asked.Left -= e.Elapsed
+	if asked.Deadline = m.at.Add(asked.Left); asked.Left > 0 {
 		return
 	}
 	m.stop(Stop{Kind: PhasePaused, Cause: CauseApproval, Owner: asked.Owner, Exit: ExitHuman,
@@ -205,7 +214,7 @@ func (m *machine) tickAsked() {
 // lostReadiness takes the weight back by policy. While the server is in doubt it
 // is the server's loss, not the canary's.
 func (m *machine) lostReadiness(sample Readiness) {
-	if m.s.Hand && m.s.Ramp.Accepted || m.s.Ramp.TakenBack || m.s.Swap.Stage.active() || m.s.Stop != nil && m.s.Stop.Cause == CauseUpstream {
+	if m.s.Hand && m.s.Ramp.Accepted || m.s.Ramp.TakenBack || m.s.Swap.Stage.active() || m.s.Unwell != "" {
 		return
 	}
 	switch m.p.OnUnready {

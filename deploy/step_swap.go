@@ -72,7 +72,7 @@ func (m *machine) patience(e Ticked) {
 func (m *machine) standOnStragglers(why string) {
 	m.s.Swap.Stage = StagePatience
 	m.stop(Stop{Kind: PhasePaused, Cause: CauseStragglers, Exit: ExitHuman, Reason: why,
-		Next: "mzcanary sessions --why; then mzcanary rollout retry, or rollback"})
+		Next: "mzcanary sessions --why; then " + m.retryOrBack()})
 }
 
 // attempt journals everything the swap needs and only then starts it.
@@ -196,7 +196,7 @@ func (m *machine) backoff(cause Cause, why string, giveUp bool) {
 	if giveUp || sw.Attempts >= m.p.Promote.Attempts {
 		m.stop(Stop{Kind: PhasePaused, Cause: cause, Exit: ExitHuman,
 			Reason: fmt.Sprintf("%d attempts that held sessions, %d conflicts: %s", sw.Attempts, sw.Conflicts, why),
-			Next:   "mzcanary rollout retry, or rollback"})
+			Next:   m.retryOrBack()})
 		return
 	}
 	sw.Stage, sw.Backoff = StageBackoff, jitter(m.s.Salt, sw.Tries)
@@ -215,7 +215,7 @@ func (m *machine) swapDone() {
 	sw := &m.s.Swap
 	rec := *m.attemptRecord()
 	wish, who := sw.Wish, sw.WishWho
-	sw.Stage, sw.Wish, sw.Record, sw.Stragglers, sw.Confirmed = StageNone, "", &rec, nil, false
+	sw.Stage, sw.Wish, sw.WishDrop, sw.Record, sw.Stragglers, sw.Confirmed = StageNone, "", false, &rec, nil, false
 	m.s.Swaps++
 	m.s.Weight = 0
 	if m.back() {
@@ -226,7 +226,6 @@ func (m *machine) swapDone() {
 		return
 	}
 	m.s.Names = NamesAfter
-	m.s.DropNew = false // it is production now
 	m.s.After = AfterState{Swapped: m.at, Settle: m.s.After.Settle}
 	m.enter(PhaseWindow, controller, fmt.Sprintf("swapped; the longest stall was %s", rec.Stall.Max.Round(time.Millisecond)))
 	m.route()
@@ -242,14 +241,15 @@ func (m *machine) swapDone() {
 
 // applyWish does what was asked for while an attempt could not be interrupted.
 func (m *machine) applyWish() {
-	wish, who := m.s.Swap.Wish, m.s.Swap.WishWho
-	m.s.Swap.Wish, m.s.Swap.WishWho = "", ""
+	wish, who, drop := m.s.Swap.Wish, m.s.Swap.WishWho, m.s.Swap.WishDrop
+	m.s.Swap.Wish, m.s.Swap.WishWho, m.s.Swap.WishDrop = "", "", false
 	switch {
 	case wish == VerbPause:
 		m.standByHand(who, "asked for while the swap was being tried")
 	case wish == VerbRollback && !m.back():
 		m.rollBack("hand", who, "asked for while the swap was being tried", ExitRolledBack, PhaseRolledBack)
 	case wish == VerbAbort && !m.back():
+		m.s.DropNew = drop
 		m.rollBack("abort", who, "aborted while the swap was being tried", ExitRolledBack, PhaseAborted)
 	}
 }
@@ -264,18 +264,19 @@ func (m *machine) resolved(e Resolved) {
 		// The live name is gone: neither outcome leaves it like that.
 		p := m.s.Pairs[0]
 		m.heard(nil)
+		m.refused(asksResolve, nil)
 		m.recoveredNow()
 		m.s.Swap.Stage = StagePatience
 		m.interference([]Change{{Kind: p.Kind, Name: p.Live, Was: p.LiveID}})
 		return
 	}
-	if e.Err != nil {
-		m.heard(e.Err)
-		m.s.note(m.at, controller, "not resolved yet", e.Err.Error())
+	if m.heard(e.Err) || m.refused(asksResolve, e.Err) {
+		if n := len(m.s.Log); n == 0 || m.s.Log[n-1].Why != e.Err.Error() { // it may say so for hours
+			m.s.note(m.at, controller, "not resolved yet", e.Err.Error())
+		}
 		m.retry(ActResolve, retryPause)
 		return
 	}
-	m.heard(nil)
 	m.s.Epoch++
 	after, before := m.outcome(e.Refs)
 	if len(after) > 0 {
@@ -322,11 +323,18 @@ func (m *machine) resolvedNotDone() {
 // block needs a person; traffic stays where it is.
 func (m *machine) block(cause Cause, why string) {
 	m.s.Swap.Impatient = false
-	next := "mzcanary rollout retry"
-	if allowed, _ := rollbackIn(m.s.Phase); allowed {
-		next += ", or rollback"
+	m.stop(Stop{Kind: PhaseBlocked, Cause: cause, Reason: why, Exit: ExitHuman, Next: m.retryOrBack()})
+}
+
+// retryOrBack advises only what the phase allows.
+func (m *machine) retryOrBack() string {
+	switch allowed, _ := rollbackIn(m.s.Phase); {
+	case m.s.Recovering || m.s.Swap.Stage == StageResolving:
+		return "mzcanary rollout abort --force --reason …, which leaves all names as they are"
+	case allowed:
+		return "mzcanary rollout retry, or rollback"
 	}
-	m.stop(Stop{Kind: PhaseBlocked, Cause: cause, Reason: why, Exit: ExitHuman, Next: next})
+	return "mzcanary rollout retry"
 }
 
 func (m *machine) standByHand(who, why string) {

@@ -52,6 +52,7 @@ func playScript(t *testing.T, raw []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	sm := &scripted{t: t, at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), plan: testPlan()}
+	sm.plan.Ready.Probe = time.Hour // most scripts let time pass without sampling
 	lines := bufio.NewScanner(bytes.NewReader(raw))
 	for lines.Scan() {
 		line := lines.Text()
@@ -118,6 +119,8 @@ func (m *scripted) set(word string) {
 		m.plan.Promote.Attempts, _ = strconv.Atoi(v)
 	case "fence":
 		m.plan.Promote.Fence = v == "true"
+	case "probe":
+		m.plan.Ready.Probe = d
 	case "then":
 		m.plan.Drain.Then = v
 	case "until":
@@ -147,6 +150,8 @@ func (m *scripted) event(words []string) Event {
 		return Began{at}
 	case "restart":
 		return Restarted{at}
+	case "clock":
+		return m.clock(words[1])
 	case "preflighted":
 		ev := Preflighted{At: at, Refs: m.names("before"), Server: m.server(val("version")), Err: m.err(words)}
 		for kind := range strings.SplitSeq(val("taken"), ",") {
@@ -184,7 +189,7 @@ func (m *scripted) event(words []string) Event {
 	case "resolved":
 		return Resolved{At: at, Refs: m.names(val("names")), Err: m.err(words)}
 	case "census":
-		return CensusTaken{At: at, Old: sessions(val("old")), Others: dependents(val("others"))}
+		return CensusTaken{At: at, Old: sessions(val("old")), Others: dependents(val("others")), Err: m.err(words)}
 	case "dropped":
 		ev := Dropped{At: at, Ref: m.s.drops()[m.s.After.Dropped], Users: dependents(val("users")), Err: m.err(words)}
 		return ev
@@ -201,6 +206,16 @@ func (m *scripted) event(words []string) Event {
 	return nil
 }
 
+// clock sets the wall clock.
+func (m *scripted) clock(by string) Event {
+	d, err := time.ParseDuration(by)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.at = m.at.Add(d)
+	return ClockStepped{At{m.at}, d}
+}
+
 func (m *scripted) tick(words []string, val func(string) string, has func(string) bool) Event {
 	d, err := time.ParseDuration(words[1])
 	if err != nil {
@@ -208,6 +223,7 @@ func (m *scripted) tick(words []string, val func(string) string, has func(string
 	}
 	m.at = m.at.Add(d)
 	ev := Ticked{At: At{m.at}, Elapsed: d, Minimum: has("minimum"), Stuck: sessions(val("stuck"))}
+	ev.Silent, _ = time.ParseDuration(val("silent"))
 	ev.Left, _ = strconv.Atoi(val("left"))
 	if v := val("verdict"); v != "" {
 		ev.Judgement = &Judgement{Verdict: Verdict(v), Sentence: "so it is"}

@@ -11,7 +11,7 @@ func (m *machine) refuse(exit int, next, format string, args ...any) {
 
 // verb does what a person asked, or says no and changes nothing.
 func (m *machine) verb(e VerbAsked) {
-	q := e.Request
+	q, decided := e.Request, m.s.Seq
 	switch allowed, does := lookupVerb(e.Verb, m.s.Phase); {
 	case q.Rollout != "" && q.Rollout != m.s.Rollout:
 		m.refuse(ExitUsage, "mzcanary rollout status", "rollout %s of %s is not the current one%s", q.Rollout, m.s.Deployment, isNow(m.s))
@@ -21,7 +21,7 @@ func (m *machine) verb(e VerbAsked) {
 		return
 	case q.DropDeploy && !m.mayDropNew(e.Verb):
 		return
-	case m.s.Recovering:
+	case m.s.Recovering && (e.Verb != VerbAbort || !m.stranded()):
 		m.refuse(ExitConnect, "mzcanary rollout status", "%s is being recovered after a restart; everybody is on live names meanwhile", m.s.Deployment)
 		return
 	}
@@ -45,6 +45,15 @@ func (m *machine) verb(e VerbAsked) {
 	case VerbWeight:
 		m.verbWeight(e)
 	}
+	if m.s.Seq != decided {
+		m.standUnwell() // it shows again behind a stop that a person ended
+	}
+}
+
+// stranded: a person is needed, and not even the names are known.
+func (m *machine) stranded() bool {
+	st := m.s.Stop
+	return st != nil && st.Kind == PhaseBlocked && (m.s.Recovering || m.s.Swap.Stage == StageResolving)
 }
 
 // mayDropNew refuses what must not take the new version along: it is production
@@ -58,6 +67,8 @@ func (m *machine) mayDropNew(v Verb) bool {
 		m.refuse(ExitUsage, "mzcanary rollout status", "the new version of %s can be dropped before the swap only, not in %s", m.s.Deployment, m.s.Phase)
 	case st != nil && st.Cause == CauseInterference:
 		m.refuse(ExitRace, st.Next, "nothing of %s is dropped while its names do not stand as recorded: %s", m.s.Deployment, st.Reason)
+	case m.stranded():
+		m.refuse(ExitHuman, st.Next, "nothing of %s is dropped while nobody knows how its names stand: %s", m.s.Deployment, st.Reason)
 	case slices.ContainsFunc(m.s.Pairs, func(p PairState) bool { return p.DeployID == "" }):
 		m.refuse(ExitRace, next, "the ids of %s were not recorded, so nothing is dropped", m.s.Deployment)
 	default:
@@ -94,7 +105,7 @@ func (m *machine) verbPause(q Request) {
 // wish remembers a verb while a transaction of ours is open. An attempt that has
 // not sent its COMMIT gives up; one that has is settled first.
 func (m *machine) wish(v Verb, q Request) {
-	m.s.Swap.Wish, m.s.Swap.WishWho = v, q.Who
+	m.s.Swap.Wish, m.s.Swap.WishWho, m.s.Swap.WishDrop = v, q.Who, q.DropDeploy
 	m.decide(q.Who, string(v)+" asked for", q.Reason)
 	if m.s.Swap.Stage != StageResolving {
 		m.do(Action{Kind: ActStopSwap})
@@ -174,7 +185,7 @@ func (m *machine) verbPromote(q Request) {
 	switch {
 	case st != nil && st.Kind == PhaseBlocked:
 		m.refuse(st.Exit, st.Next, "%s is blocked: %s", m.s.Deployment, st.Reason)
-	case !m.s.Down.IsZero() || st != nil && st.Cause == CauseUpstream:
+	case !m.s.Down.IsZero() || m.s.Unwell != "":
 		m.refuse(ExitConnect, "mzcanary rollout status", "the server of %s is not well; nothing is swapped now", m.s.Deployment)
 	case m.s.Phase == PhasePromoting && m.s.Swap.Stage.active():
 		m.refuse(ExitUsage, "mzcanary rollout status", "the swap of %s is being tried right now", m.s.Deployment)
@@ -227,8 +238,10 @@ func (m *machine) verbBack(q Request, cause, prefix string, final Phase) {
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating:
 		m.s.note(m.at, q.Who, cause, why)
+		m.s.DropNew = q.DropDeploy
 		m.endBack(final, ExitRolledBack, "ended before anybody was on the new version: "+why)
 	case PhaseRamping:
+		m.s.DropNew = q.DropDeploy
 		m.rollBack(cause, q.Who, why, ExitRolledBack, final)
 	case PhasePromoting:
 		m.backWhilePromoting(q, cause, why, final)
@@ -243,6 +256,7 @@ func (m *machine) verbBack(q Request, cause, prefix string, final Phase) {
 
 func (m *machine) backWhilePromoting(q Request, cause, why string, final Phase) {
 	if !m.s.Swap.Stage.active() {
+		m.s.DropNew = q.DropDeploy
 		m.rollBack(cause, q.Who, why, ExitRolledBack, final)
 		return
 	}
@@ -267,7 +281,9 @@ func reason(q Request) string {
 func (m *machine) verbAbort(q Request) {
 	switch m.s.Phase {
 	case PhasePreflight, PhaseHydrating, PhaseRamping, PhasePromoting:
-		m.s.DropNew = q.DropDeploy
+		if m.stranded() {
+			break
+		}
 		m.verbBack(q, "abort", "aborted: ", PhaseAborted)
 		return
 	case PhaseIdle:
@@ -310,6 +326,10 @@ func (m *machine) verbRetry(q Request) {
 		m.refuse(ExitUsage, "", "%s does not stand still; there is nothing to retry", m.s.Deployment)
 	case st.Kind == PhaseBlocked && st.Cause == CauseJournal:
 		m.refuse(ExitHuman, st.Next, "%s", st.Reason)
+	case st.Kind == PhaseBlocked && m.s.Swap.Stage == StageResolving:
+		m.decide(q.Who, "retry", q.Reason)
+		m.retry(ActResolve, 0)
+		m.again()
 	case st.Kind == PhaseBlocked:
 		m.decide(q.Who, "retry", q.Reason)
 		m.do(Action{Kind: ActLook, For: LookRetry})
@@ -348,8 +368,8 @@ func (m *machine) verbWeight(e VerbAsked) {
 		m.refuse(st.Exit, st.Next, "%s is blocked: %s", m.s.Deployment, st.Reason)
 	case raise && !m.s.Down.IsZero():
 		m.refuse(ExitConnect, "mzcanary check", "the server of %s cannot be asked; the weight is not raised now", m.s.Deployment)
-	case raise && !q.Force && m.s.Hand && st != nil && st.Cause == CauseUpstream:
-		m.refuse(ExitConnect, st.Next, "the server of %s is not well; the weight is not raised now", m.s.Deployment)
+	case raise && m.s.Unwell != "":
+		m.refuse(ExitConnect, "mzcanary rollout status", "the server of %s is not well; the weight is not raised now", m.s.Deployment)
 	case raise && !q.Force && (m.s.Ramp.TakenBack || !m.s.Hand && !m.observed()):
 		m.refuse(ExitNotReady, "mzcanary rollout status", "the new version of %s is not ready; the weight is not raised now", m.s.Deployment)
 	case m.s.Hand && e.Weight == 0:

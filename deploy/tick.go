@@ -27,6 +27,9 @@ func (r *runner) tick(ctx context.Context) {
 		r.lookForMarks(ctx)
 	}
 	ev := Ticked{At: At{now}, Elapsed: elapsed}
+	if j := r.jobs["look:watch"]; j != nil {
+		ev.Silent = now.Sub(j.began)
+	}
 	r.see(ctx, now, &ev)
 	r.handle(ctx, ev)
 	r.observe(ctx, now)
@@ -40,6 +43,7 @@ func (r *runner) elapsed(ctx context.Context, now time.Time) time.Duration {
 	r.last = now
 	observed := min(max(mono, 0), 4*r.c.opts.Tick)
 	if by := wall - observed; (by > clockSlack || by < -clockSlack) && r.s.Running() {
+		r.next, r.saved = pace{}, time.Time{} // what was due at a time of day is due now
 		r.handle(ctx, ClockStepped{At{now}, by})
 		return 0
 	}

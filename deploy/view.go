@@ -33,7 +33,7 @@ func (r *runner) publish(decided bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.state, v.plan, v.spec = r.s, r.plan, r.spec
-	if !decided && now.Sub(v.bumped) < refresh {
+	if since := now.Sub(v.bumped); !decided && since >= 0 && since < refresh {
 		return
 	}
 	v.revision++

@@ -14,19 +14,7 @@ import (
 // TestStepWalks lets anything happen in any order, thousands of times, and looks
 // at what must hold whatever happened.
 func TestStepWalks(t *testing.T) {
-	pool := []string{
-		"preflighted", "preflighted down", "preflighted refuse=P04", "marked", "marked down", "unmarked", "unmarked err=x",
-		"sampled ready", "sampled ready", "sampled ready", "sampled hydrating", "sampled lagging", "sampled ready down", "sampled ready version=v22",
-		"tick 250ms", "tick 1s minimum", "tick 5s minimum", "tick 5s minimum", "tick 5s verdict=regress", "tick 3s stuck=s1", "tick 1s left=2", "tick 1m minimum",
-		"looked watch names=before", "looked watch names=after", "looked watch names=mixed", "looked watch down",
-		"looked attempt names=before", "looked attempt names=after", "looked confirm names=before", "looked confirm names=after",
-		"looked recover names=before", "looked recover names=after", "looked recover names=foreign", "looked retry names=before", "looked retry names=after",
-		"prepared", "prepared", "ended done held", "ended done held", "ended conflict", "ended not_gathered held", "ended unknown held", "ended stopped", "ended failed err=x", "ended changed",
-		"resolved names=before", "resolved names=after", "resolved names=mixed", "resolved down",
-		"census", "census old=s1", "census others=v", "dropped", "dropped err=x", "dropped users=v",
-		"verb pause", "verb resume force reason=x", "verb approve", "verb promote force reason=x", "verb rollback", "verb abort force reason=x", "verb retry", "verb cleanup",
-		"weight 0%", "weight 30%", "restart", "verb abort drop",
-	}
+	pool := walkPool()
 	reached := map[Phase]int{}
 	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -46,6 +34,24 @@ func TestStepWalks(t *testing.T) {
 		if p.Phase != PhaseIdle && p.Phase != PhasePaused && p.Phase != PhaseBlocked && reached[p.Phase] == 0 {
 			t.Errorf("no walk came to %s", p.Phase)
 		}
+	}
+}
+
+// walkPool is everything that may happen, in the words of the scripts.
+func walkPool() []string {
+	return []string{
+		"preflighted", "preflighted down", "preflighted refuse=P04", "marked", "marked down", "unmarked", "unmarked err=x",
+		"sampled ready", "sampled ready", "sampled ready", "sampled hydrating", "sampled lagging", "sampled ready down", "sampled ready version=v22",
+		"tick 250ms", "tick 1s minimum", "tick 5s minimum", "tick 5s minimum", "tick 5s verdict=regress", "tick 3s stuck=s1", "tick 1s left=2", "tick 1m minimum",
+		"looked watch names=before", "looked watch names=after", "looked watch names=mixed", "looked watch down",
+		"looked attempt names=before", "looked attempt names=after", "looked confirm names=before", "looked confirm names=after",
+		"looked recover names=before", "looked recover names=after", "looked recover names=foreign", "looked retry names=before", "looked retry names=after",
+		"prepared", "prepared", "ended done held", "ended done held", "ended conflict", "ended not_gathered held", "ended unknown held", "ended stopped", "ended failed err=x", "ended changed",
+		"resolved names=before", "resolved names=after", "resolved names=mixed", "resolved down",
+		"census", "census old=s1", "census others=v", "dropped", "dropped err=x", "dropped users=v",
+		"verb pause", "verb resume force reason=x", "verb approve", "verb promote force reason=x", "verb rollback", "verb abort force reason=x", "verb retry", "verb cleanup",
+		"weight 0%", "weight 30%", "restart", "verb abort drop", "verb abort", "clock 48h", "clock -48h", "looked judge names=before", "looked judge down",
+		"looked watch version=v22 names=before", "looked watch err=x", "sampled ready err=x", "census err=x", "resolved err=x", "tick 1s silent=11s", "dropped users=v",
 	}
 }
 
@@ -130,6 +136,9 @@ func (m *scripted) walk(line string) {
 	if next.Phase == PhaseRolledBack && next.Names == NamesAfter || next.Phase == PhaseDone && next.After.Dropped != len(next.Pairs) {
 		m.t.Fatalf("%q: %s while the names stand %s and %d parts were dropped", line, next.Phase, next.Names, next.After.Dropped)
 	}
+	if back, _ := rollbackIn(next.Phase); next.Stop != nil && !back && strings.Contains(next.Stop.Next, "rollback") {
+		m.t.Fatalf("%q: in %s it is advised %q", line, next.Phase, next.Stop.Next)
+	}
 	if next.Stop != nil && (next.Stop.Owner == "" || next.Stop.Deadline.IsZero() || next.Stop.Next == "" || next.Stop.Reason == "") {
 		m.t.Fatalf("%q: a stop without owner, deadline, reason or next: %+v", line, next.Stop)
 	}
@@ -142,8 +151,8 @@ func (m *scripted) lawful(line string, before State, a Action) {
 	saved := s.Seq != before.Seq
 	switch a.Kind {
 	case ActRefuse:
-		if saved || s.Phase != before.Phase || a.Refusal.Sentence == "" || a.Refusal.Exit == 0 {
-			m.t.Fatalf("%q was refused (%+v) and changed something", line, a.Refusal)
+		if !reflect.DeepEqual(s, before) || a.Refusal.Sentence == "" || a.Refusal.Exit == 0 {
+			m.t.Fatalf("%q was refused (%+v) and changed something:\n%+v\n%+v", line, a.Refusal, before, s)
 		}
 	case ActSwap:
 		if !saved || s.Swap.Stage != StagePreparing || before.Swap.Stage.active() {

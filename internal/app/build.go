@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -82,10 +83,19 @@ func newWarehouse(cfg *config.Config, up *upstream, log *slog.Logger) *mz.Wareho
 			}
 			return secret.Reveal(), nil
 		},
-		DialTimeout: cfg.Upstream.DialTimeout,
-		Dial:        func(ctx context.Context, _, _ string) (net.Conn, error) { return up.dial(ctx) },
-		Log:         log,
+		PasswordFrom: passwordFrom(cfg.Control),
+		DialTimeout:  cfg.Upstream.DialTimeout,
+		Dial:         func(ctx context.Context, _, _ string) (net.Conn, error) { return up.dial(ctx) },
+		Log:          log,
 	})
+}
+
+// passwordFrom says where the control password is to be corrected.
+func passwordFrom(c config.Control) string {
+	if c.PasswordFile != "" {
+		return "control.password_file " + c.PasswordFile + ", which is read at every connect"
+	}
+	return "the environment variable " + cmp.Or(c.PasswordEnv, config.DefaultPasswordEnv) + " (control.password_env) and restart mzcanary, or use control.password_file, which is read at every connect"
 }
 
 func (a *App) qualifiedNames(deployment string) proxy.QualifiedNames {

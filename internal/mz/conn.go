@@ -1,6 +1,7 @@
 package mz
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -155,7 +156,8 @@ func (w *Warehouse) open(ctx context.Context, settings map[string]string) (*conn
 	}
 	if w.cfg.Password != nil {
 		if cfg.Password, err = w.cfg.Password(); err != nil {
-			return nil, fmt.Errorf("%w: reading the control password: %w", deploy.ErrUnavailable, err)
+			return nil, &deploy.Mendable{Mend: "make " + cmp.Or(w.cfg.PasswordFrom, "the control password") + " readable",
+				Err: fmt.Errorf("%w: reading the control password: %w", deploy.ErrUnavailable, err)}
 		}
 	}
 	maps.Copy(cfg.RuntimeParams, settings)
@@ -165,7 +167,7 @@ func (w *Warehouse) open(ctx context.Context, settings map[string]string) (*conn
 	}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { *conn.notices = append(*conn.notices, n.Code) }
 	if conn.pg, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
-		return nil, w.unavailable(ctx, fmt.Errorf("connecting to %s as %s: %w", w.cfg.Address, w.cfg.User, err))
+		return nil, w.mended(w.unavailable(ctx, fmt.Errorf("connecting to %s as %s: %w", w.cfg.Address, w.cfg.User, err)))
 	}
 	return conn, nil
 }

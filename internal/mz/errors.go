@@ -48,10 +48,14 @@ func (w *Warehouse) failed(ctx context.Context, what string, err error) error {
 	if pgErr.Code == codeConflict || w.dialect.postgres() && lostRace(pgErr) {
 		return fmt.Errorf("%w: %s: %w", deploy.ErrConflict, what, text)
 	}
+	err = fmt.Errorf("%s: %w", what, text)
 	if w.dialect.readOnly(pgErr) {
-		return fmt.Errorf("%w: %s: %w", deploy.ErrReadOnly, what, text)
+		return fmt.Errorf("%w: %w", deploy.ErrReadOnly, err)
 	}
-	return fmt.Errorf("%s: %w", what, text)
+	if how := w.rightMissing(pgErr); how != "" {
+		return &deploy.Mendable{Err: err, Mend: how}
+	}
+	return err
 }
 
 // readOnly tells a server that takes no changes from a transaction that may make none:

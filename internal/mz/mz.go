@@ -34,6 +34,8 @@ type Config struct {
 	// Password is asked for at every connect; nil means there is none. What it
 	// returns is never logged and never part of an error.
 	Password func() (string, error)
+	// PasswordFrom says in words where that comes from, for whoever has to correct it.
+	PasswordFrom string
 	// TLS encrypts, and refuses a server that does not; nil means plain text.
 	TLS *tls.Config
 	// DialTimeout bounds a connect with its login; zero means 5 seconds.

@@ -16,7 +16,10 @@ import (
 
 // authenticate asks for what the kind wants; its error is the FATAL the client gets.
 func (a Auth) authenticate(se *session, b *pgproto3.Backend) error {
-	password, known := a.Passwords[se.user]
+	password, known := se.s.faults.passwordOf(se.user)
+	if !known {
+		password, known = a.Passwords[se.user]
+	}
 	switch a.Kind {
 	case AuthCleartext:
 		got, err := se.askPassword(b, &pgproto3.AuthenticationCleartextPassword{}, pgproto3.AuthTypeCleartextPassword)

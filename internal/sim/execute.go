@@ -178,7 +178,7 @@ func (se *session) isolation(level string, local bool) error {
 
 // unsupported is the code of features the server itself lacks.
 func (s *Server) unsupported() string {
-	if s.behaviour.unsupportedCode {
+	if s.behaves().unsupportedCode {
 		return "0A000"
 	}
 	return "XX000"

@@ -45,7 +45,7 @@ func (se *session) closeCursors() {
 // eagerCommit commits the implicit transaction of an Execute before the next message that is none. Writes may stay
 // open until Sync on newer servers.
 func (se *session) eagerCommit() error {
-	if se.tx.kind == opsWrites && se.s.behaviour.writesSpanPipeline {
+	if se.tx.kind == opsWrites && se.s.behaves().writesSpanPipeline {
 		return nil
 	}
 	se.executed = false

@@ -49,6 +49,7 @@ type Faults struct {
 	loginText   string
 	readOnly    bool
 	swapError   error
+	passwords   map[string]string // that were changed since the start
 }
 
 type delay struct {
@@ -254,6 +255,29 @@ func (f *Faults) maySwap() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.swapError
+}
+
+// SetPassword changes a user's password, for logins from now on.
+func (f *Faults) SetPassword(user, password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.passwords == nil {
+		f.passwords = map[string]string{}
+	}
+	f.passwords[user] = password
+}
+
+func (f *Faults) passwordOf(user string) (password string, changed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	password, changed = f.passwords[user]
+	return password, changed
+}
+
+// Upgrade is Restart into another version: what it prints and what changed with it.
+func (f *Faults) Upgrade(version string) {
+	f.s.release.Store(newRelease(version))
+	f.Restart()
 }
 
 // Restart cuts every connection at once, as the end of the process would. The catalog, its ids and the data stay;

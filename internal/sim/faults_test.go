@@ -308,3 +308,24 @@ func TestDelaysAndLatency(t *testing.T) {
 		}
 	})
 }
+
+func TestUpgradeChangesTheVersion(t *testing.T) {
+	t.Parallel()
+	s, addr := prepareVersions(t, Options{Version: "v26.4.0", Auth: Auth{Kind: AuthCleartext, Passwords: map[string]string{"materialize": "first"}}})
+	ask := func(password string) string {
+		c := connectPGX(t, addr, "user=materialize password="+password)
+		var version string
+		if err := c.QueryRow(t.Context(), "SELECT mz_version()").Scan(&version); err != nil {
+			t.Fatal(err)
+		}
+		return version
+	}
+	if got := ask("first"); got != "v26.4.0" {
+		t.Errorf("before: %s", got)
+	}
+	s.Faults().Upgrade("v26.33.0")
+	s.Faults().SetPassword("materialize", "second")
+	if got := ask("second"); got != "v26.33.0" {
+		t.Errorf("after: %s", got)
+	}
+}

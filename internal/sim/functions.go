@@ -66,11 +66,11 @@ func (r *resolver) moment(name string) (sql.Value, bool) {
 	case "mz_now":
 		return int64(max(r.eval.data.ts, uint64(r.eval.now.UnixMilli()))), true
 	case "version":
-		return "PostgreSQL 9.5.0 on x86_64-unknown-linux-gnu (Materialize " + shortVersion(s.o.Version) + ")", true
+		return "PostgreSQL 9.5.0 on x86_64-unknown-linux-gnu (Materialize " + shortVersion(s.version()) + ")", true
 	case "mz_version":
-		return s.o.Version, true
+		return s.version(), true
 	case "mz_version_num":
-		major, minor := parseVersion(s.o.Version)
+		major, minor := parseVersion(s.version())
 		return int64(major*100_000 + minor*1000), true
 	case "is_rbac_enabled":
 		return true, true

@@ -124,7 +124,7 @@ func (se *session) startupSetting(notices []string, name, text string) []string 
 		return append(notices, fmt.Sprintf("startup setting %s not set: %s", name, sqlError(err).Message))
 	}
 	se.vars.session[d.name] = &v
-	if se.s.behaviour.resetToStartup {
+	if se.s.behaves().resetToStartup {
 		se.vars.defaults[d.name] = v
 	}
 	return notices
@@ -220,7 +220,7 @@ const (
 
 func (se *session) welcome(c *catalog, sc scope, cluster string) string {
 	id := "Org ID: " + environmentID[len("mzcanary-local-az1-"):len(environmentID)-2]
-	if se.s.behaviour.environmentID {
+	if se.s.behaves().environmentID {
 		id = "Environment ID: " + environmentID
 	}
 	missing := ""
@@ -231,7 +231,7 @@ func (se *session) welcome(c *catalog, sc scope, cluster string) string {
 	if len(sc.path) == 1 {
 		path = "Schema: " + sc.path[0]
 	}
-	return "connected to Materialize " + shortVersion(se.s.o.Version) + "\n  " + id + "\n  Region: local/az1\n  User: " + se.user +
+	return "connected to Materialize " + shortVersion(se.s.version()) + "\n  " + id + "\n  Region: local/az1\n  User: " + se.user +
 		"\n  Cluster: " + cluster + missing + "\n  Database: " + sc.database + "\n  " + path + "\n  Session UUID: " + se.uuid +
 		"\n\nIssue a SQL query to get started. Need help?\n  View documentation: https://materialize.com/s/docs\n" +
 		"  Join our Slack community: https://materialize.com/s/chat\n    "

@@ -107,7 +107,7 @@ func (s *Server) endLive(things []droppedThing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for l := range s.live {
-		if err := l.hitBy(things, s.behaviour); err != nil {
+		if err := l.hitBy(things, s.behaves()); err != nil {
 			l.at = s.latest()
 			l.ended <- err // capacity 1, and it leaves the list here
 			delete(s.live, l)

@@ -20,8 +20,8 @@ import (
 // Locks, in the order they may be taken: catalogMu, dataMu, faults' mu, mu, health.mu; a session's mu comes last.
 // Nothing waits for a client or a timer while it holds one. Reading the catalog or the data takes none.
 type Server struct {
-	o         Options
-	behaviour behaviour
+	o       Options
+	release atomic.Pointer[release] // Faults.Upgrade replaces it
 
 	catalogMu sync.Mutex // writers of catalog
 	catalog   atomic.Pointer[catalog]
@@ -59,17 +59,22 @@ func New(o Options) *Server {
 		o.Superusers = []string{"mz_system"}
 	}
 	s := &Server{
-		o: o, behaviour: behaviourOf(o.Version), started: o.Clock(),
+		o: o, started: o.Clock(),
 		sessions: map[uint32]*session{}, live: map[*liveRead]bool{}, conns: map[net.Conn]bool{},
 		rng:  rand.New(rand.NewPCG(o.Seed, o.Seed^0x6d7a63616e617279)),
 		memo: map[string]memoRows{},
 	}
 	s.faults.s = s
+	s.release.Store(newRelease(o.Version))
 	s.health.init()
 	s.data.Store(&dataVersion{ts: s.nowMillis(), tables: map[string]*tableData{}, moved: make(chan struct{})})
 	s.bootstrap()
 	return s
 }
+
+func (s *Server) version() string { return s.release.Load().version }
+
+func (s *Server) behaves() behaviour { return s.release.Load().behaviour }
 
 func (s *Server) now() time.Time { return s.o.Clock() }
 

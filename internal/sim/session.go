@@ -64,7 +64,7 @@ var errGone = errors.New("the connection is gone")
 
 func newSession(s *Server, user string) *session {
 	se := &session{
-		s: s, user: user, vars: newSettings(s.o.Version), since: s.now(),
+		s: s, user: user, vars: newSettings(s.version()), since: s.now(),
 		prepared: map[string]*statement{}, portals: map[string]*portal{}, cursors: map[string]*portal{},
 	}
 	a, b := s.random(), s.random()
@@ -128,7 +128,7 @@ func (se *session) flush() error {
 func (se *session) sendError(severity string, err error) {
 	e := sqlError(err)
 	code := e.Code
-	if e.NewCode != "" && se.s.behaviour.evaluationCodes {
+	if e.NewCode != "" && se.s.behaves().evaluationCodes {
 		code = e.NewCode
 	}
 	se.sendNotices()

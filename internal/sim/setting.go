@@ -78,7 +78,7 @@ func (se *session) discard(st *sql.Discard) error {
 	se.rollback()
 	se.dropTemp()
 	clear(se.prepared)
-	se.vars.resetAll(se.s.behaviour.discardDurable)
+	se.vars.resetAll(se.s.behaves().discardDurable)
 	return nil
 }
 

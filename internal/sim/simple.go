@@ -63,7 +63,7 @@ func (se *session) handle(ctx context.Context, msg pgproto3.FrontendMessage) err
 		}
 		return se.query(ctx, m.String)
 	case *pgproto3.CopyData, *pgproto3.CopyDone, *pgproto3.CopyFail:
-		if !se.s.behaviour.strayCopyIgnored {
+		if !se.s.behaves().strayCopyIgnored {
 			se.draining = true
 		}
 		return nil
@@ -130,7 +130,7 @@ func (se *session) queryFailed(err error) error {
 
 // announceEnd reports what the end of an implicit transaction changed, on servers that do.
 func (se *session) announceEnd(changed []change) {
-	if se.s.behaviour.announceLocalEnd {
+	if se.s.behaves().announceLocalEnd {
 		se.reportAll(changed)
 	}
 }

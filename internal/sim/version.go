@@ -28,6 +28,14 @@ type behaviour struct {
 	environmentID bool
 }
 
+// release is a version with its behaviour.
+type release struct {
+	version   string
+	behaviour behaviour
+}
+
+func newRelease(version string) *release { return &release{version, behaviourOf(version)} }
+
 func behaviourOf(version string) behaviour {
 	major, minor := parseVersion(version)
 	at := func(m int) bool { return major > 26 || major == 26 && minor >= m }
