@@ -39,6 +39,10 @@ type ListenTLS struct {
 	KeyFile  string `mapstructure:"key_file"`
 	// Required refuses clients that do not ask for TLS.
 	Required bool `mapstructure:"required"`
+	// ClientCAFile holds PEM certificates that clients' certificates must come from.
+	ClientCAFile string `mapstructure:"client_ca_file"`
+	// ClientAuth says whether clients are asked for a certificate.
+	ClientAuth ClientAuth `mapstructure:"client_auth"`
 }
 
 // Offered reports whether clients can have TLS.
@@ -51,6 +55,8 @@ type Upstream struct {
 	TLS     UpstreamTLS `mapstructure:"tls"`
 	// DialTimeout bounds one connection attempt, TLS handshake included.
 	DialTimeout time.Duration `mapstructure:"dial_timeout"`
+	// ForwardedFor tells the server the address of each session's client.
+	ForwardedFor bool `mapstructure:"forwarded_for"`
 }
 
 // UpstreamTLS is TLS towards the server.

@@ -10,7 +10,7 @@ const DefaultPasswordEnv = "MZCANARY_PASSWORD"
 // as deploy.yaml documents it.
 func Default() Config {
 	return Config{
-		Listen: Listen{Address: "127.0.0.1:6865"},
+		Listen: Listen{Address: "127.0.0.1:6865", TLS: ListenTLS{ClientAuth: ClientAuthNone}},
 		Upstream: Upstream{
 			Address:     "127.0.0.1:6875",
 			Kind:        KindMaterialize,

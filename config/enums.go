@@ -23,6 +23,17 @@ const (
 	TLSVerifyFull TLSMode = "verify-full"
 )
 
+// ClientAuth says what is asked of clients' certificates.
+type ClientAuth string
+
+// Nothing, that one that is shown comes from the right authority, or that one is
+// shown.
+const (
+	ClientAuthNone     ClientAuth = "none"
+	ClientAuthOptional ClientAuth = "optional"
+	ClientAuthRequire  ClientAuth = "require"
+)
+
 // ObjectKind is the kind of object an ObjectPair renames.
 type ObjectKind string
 
@@ -181,6 +192,7 @@ func (Kind) values() []string { return []string{"materialize", "postgres"} }
 func (TLSMode) values() []string {
 	return []string{"disable", "require", "verify-ca", "verify-full"}
 }
+func (ClientAuth) values() []string { return []string{"none", "optional", "require"} }
 func (ObjectKind) values() []string {
 	return []string{"table", "view", "materialized_view", "index"}
 }

@@ -115,8 +115,10 @@ func checkCertificates(c *collector, cfg *Config) {
 			c.add(cert, shown(t.CertFile), "and "+key+" are no pair: "+strings.TrimPrefix(err.Error(), "tls: "), "name a PEM certificate (chain) and its own key")
 		}
 	}
-	if caPEM, ok := readable(c, ca, cfg.Upstream.TLS.CAFile); ok && !x509.NewCertPool().AppendCertsFromPEM(caPEM) {
-		c.add(ca, shown(cfg.Upstream.TLS.CAFile), "holds no certificate", "name a file of PEM certificates")
+	for _, trusted := range []struct{ path, file string }{{"listen.tls.client_ca_file", t.ClientCAFile}, {ca, cfg.Upstream.TLS.CAFile}} {
+		if pem, ok := readable(c, trusted.path, trusted.file); ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			c.add(trusted.path, shown(trusted.file), "holds no certificate", "name a file of PEM certificates")
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,6 +30,7 @@ func checkAddresses(c *collector, cfg *Config) {
 		c.add(upstream.path, shown(cfg.Upstream.Address), "has no host", "write host:port, such as 127.0.0.1:6875")
 		upstream.valid = false
 	}
+	checkForwardedFor(c, cfg, upstream)
 	if upstream.valid && upstream.port == 0 {
 		c.add(upstream.path, shown(cfg.Upstream.Address), "has port 0", "write the port of the server, 6875 on Materialize")
 	}
@@ -112,6 +114,7 @@ func checkTLS(c *collector, cfg *Config) {
 	case t.Required && t.CertFile == "":
 		c.add("listen.tls.required", "true", "asks clients for TLS that is not offered", "set listen.tls.cert_file and listen.tls.key_file")
 	}
+	checkClientAuth(c, t)
 
 	up := cfg.Upstream.TLS
 	if !c.ok("upstream.tls.mode") {
@@ -122,5 +125,47 @@ func checkTLS(c *collector, cfg *Config) {
 			c.add("upstream.tls."+key.name, shown(key.value), fmt.Sprintf("has no effect: upstream.tls.mode %s checks no certificate", up.Mode),
 				"use mode verify-full or verify-ca, or leave it out")
 		}
+	}
+}
+
+// checkClientAuth finds contradictions about clients' certificates.
+func checkClientAuth(c *collector, t ListenTLS) {
+	const path, file = "listen.tls.client_auth", "listen.tls.client_ca_file"
+	if !c.ok(path) {
+		return
+	}
+	if t.ClientAuth == ClientAuthNone || t.ClientAuth == "" {
+		if t.ClientCAFile != "" {
+			c.add(file, shown(t.ClientCAFile), "has no effect: listen.tls.client_auth is none", "set listen.tls.client_auth to optional or require, or leave the file out")
+		}
+		return
+	}
+	switch {
+	case t.CertFile == "" && t.KeyFile == "":
+		c.add(path, string(t.ClientAuth), "asks for certificates within TLS that is not offered", "set listen.tls.cert_file and listen.tls.key_file")
+	case t.ClientAuth == ClientAuthRequire && !t.Required:
+		c.add(path, string(t.ClientAuth), "lets clients without TLS in, who show no certificate", "set listen.tls.required: true, or use optional")
+	}
+	if t.ClientCAFile == "" {
+		c.add(file, "", "is missing, and listen.tls.client_auth is "+string(t.ClientAuth), "name a file with the PEM certificates that clients' certificates come from")
+	}
+}
+
+// balancerDomains are where Materialize's own balancer takes connections to its cloud.
+var balancerDomains = []string{".materialize.cloud", ".cloud.materialize.com"}
+
+func atBalancer(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	return slices.ContainsFunc(balancerDomains, func(domain string) bool { return strings.HasSuffix(host, domain) })
+}
+
+func checkForwardedFor(c *collector, cfg *Config, upstream endpoint) {
+	const path = "upstream.forwarded_for"
+	switch {
+	case !cfg.Upstream.ForwardedFor:
+	case cfg.Upstream.Kind == KindPostgres:
+		c.add(path, "true", "is for Materialize: PostgreSQL refuses sessions that carry mz_forwarded_for", "leave it out")
+	case upstream.valid && atBalancer(upstream.host):
+		c.add(path, "true", "cannot work through Materialize's own balancer, which refuses sessions that carry mz_forwarded_for", "leave it out")
 	}
 }

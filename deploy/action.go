@@ -49,7 +49,7 @@ type Action struct {
 	Grants   []Grant            `json:"grants,omitempty"`
 	For      LookFor            `json:"for,omitempty"`
 	Swap     *SwapOrder         `json:"swap,omitempty"`
-	Backend  uint32             `json:"backend,omitempty"`
+	Backend  Backend            `json:"backend,omitzero"`
 	Sentence string             `json:"sentence,omitempty"`
 	Refusal  *Refusal           `json:"refusal,omitempty"`
 	// Safe: it only takes traffic away from the canary, so it is done even when the

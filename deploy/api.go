@@ -35,7 +35,10 @@ type DeploymentConfig struct {
 // goroutine and must not block.
 type Observer interface {
 	PhaseChanged(deployment string, from, to Phase)
+	// AttemptEnded tells how an attempt ended; EndUnknown is followed by
+	// AttemptResolved when the ids have said what became of it.
 	AttemptEnded(deployment string, a AttemptRecord)
+	AttemptResolved(deployment string, a AttemptRecord)
 	Stopped(deployment string, stop *Stop) // nil when it goes on
 }
 

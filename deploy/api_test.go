@@ -366,7 +366,7 @@ func TestPromotionsTakeTurns(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			return &promotion{w: fakeWarehouse{l}, t: fakeTraffic{l}, clock: time.Now, turn: turn,
 				order: SwapOrder{Statements: list, Plan: testPlan().Promote, Commit: live},
-				quiet: func(context.Context) {}, prepared: func(context.Context, uint32) error { return nil }}, ctx, cancel
+				quiet: func(context.Context) {}, prepared: func(context.Context, Backend) error { return nil }}, ctx, cancel
 		}
 		first, second, third := newWorld(t), newWorld(t), newWorld(t)
 		first.waitsForCommit = make(chan struct{})

@@ -165,7 +165,7 @@ func (w calmWarehouse) Marks(ctx context.Context, spec Spec) ([]Mark, error) {
 	return calmly(ctx, w.calm, func(ctx context.Context) ([]Mark, error) { return w.Warehouse.Marks(ctx, spec) })
 }
 
-func (w calmWarehouse) BackendGone(ctx context.Context, backend uint32) (bool, error) {
+func (w calmWarehouse) BackendGone(ctx context.Context, backend Backend) (bool, error) {
 	return calmly(ctx, w.calm, func(ctx context.Context) (bool, error) { return w.Warehouse.BackendGone(ctx, backend) })
 }
 

@@ -3,98 +3,19 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"mzcanary/router"
 )
-
-// A scenario is one way through the state machine, written so that it can be
-// played on after a crash: drive looks at the status and does what is still to
-// be done.
-type scenario struct {
-	name  string
-	plan  func(*Plan)
-	world func(*world)
-	// drive acts on a status, at most once per condition; it is called again after
-	// every change.
-	drive func(p *program, s Status)
-	fix   bool // start --fix
-	end   Phase
-	exit  int
-}
-
-func scenarios() []scenario {
-	return []scenario{
-		{name: "undisturbed", end: PhaseDone, exit: ExitDone},
-		{name: "without a fence", end: PhaseDone, exit: ExitDone,
-			plan: func(p *Plan) { p.Promote.Fence = false },
-			drive: func(p *program, s Status) {
-				if s.Stop != nil && s.Stop.Cause == CauseCleanup {
-					p.try(VerbCleanup)
-				}
-			}},
-		{name: "by renames", end: PhaseDone, exit: ExitDone, plan: func(p *Plan) { p.Promote.Method = MethodRename }},
-		{name: "regress", end: PhaseRolledBack, exit: ExitRegress,
-			world: func(w *world) {
-				w.hanging = 3
-				w.bad = sick
-			}},
-		{name: "rollback in the window", end: PhaseRolledBack, exit: ExitRolledBack,
-			plan: func(p *Plan) { p.Window.For = time.Hour },
-			drive: func(p *program, s Status) {
-				if s.Phase == PhaseWindow {
-					p.try(VerbRollback)
-				}
-			}},
-		{name: "aborted, the new version dropped", end: PhaseAborted, exit: ExitRolledBack,
-			world: func(w *world) { w.dropsNew = true },
-			drive: func(p *program, s Status) {
-				if s.Phase == PhaseRamping {
-					_, _ = p.c.Do(p.t.Context(), shopName, VerbAbort, Request{Who: "bob", DropDeploy: true})
-				}
-			}},
-		{name: "old sessions are ended", end: PhaseDone, exit: ExitDone,
-			drive: func(p *program, s Status) {
-				if s.Phase == PhaseWindow {
-					p.w.with(func() { p.w.old = []SessionInfo{{ID: "s7", OldVersion: true}} })
-				}
-			}},
-		{name: "refused", end: PhaseRefused, exit: ExitRefused,
-			world: func(w *world) { w.findings = []Finding{{Code: "P04", Severity: Refuse, Object: "view x"}} }},
-		{name: "rights given", end: PhaseDone, exit: ExitDone, fix: true, world: lacksRights},
-		{name: "rights given and taken back", end: PhaseRolledBack, exit: ExitRolledBack, fix: true, world: lacksRights,
-			plan: func(p *Plan) { p.Window.For = time.Hour },
-			drive: func(p *program, s Status) {
-				if s.Phase == PhaseWindow {
-					p.try(VerbRollback)
-				}
-			}},
-		{name: "expired", end: PhaseExpired, exit: ExitNotReady,
-			plan:  func(p *Plan) { p.Ready.Within = 5 * time.Second },
-			world: func(w *world) { w.ready = func() Readiness { return Readiness{Why: "hydrating"} } }},
-		{name: "unknown outcome, done", end: PhaseDone, exit: ExitDone,
-			world: func(w *world) { w.commits = []commitFault{{outcome: Unknown, err: errDead, applied: true}} }},
-		{name: "unknown outcome, not done", end: PhaseDone, exit: ExitDone,
-			world: func(w *world) { w.commits = []commitFault{{outcome: Unknown, err: errDead}} }},
-		{name: "promoted by hand out of patience", end: PhaseDone, exit: ExitDone,
-			world: func(w *world) {
-				w.stragglers = []SessionInfo{{ID: "s3", Place: Busy, Why: "in a statement"}}
-			},
-			drive: func(p *program, s Status) {
-				// A pause while the gates are closed calls the attempt off.
-				if s.Phase == PhasePromoting && s.Swap != nil && s.Swap.Stage == StagePrepared {
-					p.try(VerbPause)
-				}
-				if s.Phase == PhasePaused {
-					p.w.with(func() { p.w.stragglers = nil })
-					p.try(VerbResume)
-				}
-			}},
-	}
-}
 
 // try asks for a verb; a crash on the way, or a race with the rollout itself, is
 // part of the game.
@@ -102,23 +23,31 @@ func (p *program) try(v Verb) {
 	_, _ = p.c.Do(p.t.Context(), shopName, v, Request{Who: "bob", Reason: "because", Force: true})
 }
 
-// ending is what must not depend on a crash: the names and what they stand for,
-// the marks, what the router says, and the meaning of the journal.
+// ending is what must not depend on a crash: the names and what they stand for, the
+// marks, where sessions are sent, and the meaning of the journal and of the record.
 type ending struct {
 	Names   map[Kind]map[string]string
 	Marks   int
 	Routing Routing
+	Targets string // of twenty sessions, by arm: what they have and should have
 	Phase   Phase
 	Exit    int
 	Records int
+	Record  string
 	Held    bool
 	Given   []string
 }
 
-func (sc scenario) play(t *testing.T, crashAt int) (ending, *world, []*life) {
+// crashes are the points at which one life after the other ends.
+type crashes []int
+
+func (sc scenario) play(t *testing.T, at crashes, lands bool) (ending, *world, []*life) {
 	w := newWorld(t)
 	if sc.world != nil {
 		sc.world(w)
+	}
+	if lands {
+		w.lands = 3
 	}
 	plan := testPlan()
 	// Short, so that a life has few points that are only the passing of time.
@@ -130,10 +59,11 @@ func (sc scenario) play(t *testing.T, crashAt int) (ending, *world, []*life) {
 		sc.plan(&plan)
 	}
 	var lives []*life
-	rollout := ""
+	rollout, targets := "", ""
 	for n := 0; ; n++ {
-		if n > 0 {
-			crashAt = 0
+		crashAt := 0
+		if n < len(at) {
+			crashAt = at[n]
 		}
 		p := boot(t, w, plan, crashAt)
 		lives = append(lives, p.l)
@@ -141,15 +71,19 @@ func (sc scenario) play(t *testing.T, crashAt int) (ending, *world, []*life) {
 		if id != "" {
 			rollout = id
 		}
+		if over {
+			survey, _ := fakeTraffic{p.l}.Survey(t.Context(), shopName)
+			targets = fmt.Sprint(survey.Sessions, survey.Wanted)
+		}
 		p.stop()
 		if over {
 			break
 		}
-		if n > 0 {
-			t.Fatalf("the second life did not come to an end")
+		if n >= len(at) {
+			t.Fatalf("the life after the last crash did not come to an end")
 		}
 	}
-	return sc.ending(t, w, rollout), w, lives
+	return sc.ending(t, w, rollout, targets), w, lives
 }
 
 // live plays one life to the rollout's end, or to the life's.
@@ -160,7 +94,14 @@ func (sc scenario) live(t *testing.T, p *program, rollout string) (string, bool)
 		return rollout, false
 	}
 	if s, _ := p.c.Status(shopName); s.Rollout == "" {
-		if _, err := p.c.Start(t.Context(), shopName, StartRequest{Who: "ann", Fix: sc.fix}); err != nil && !p.crashed() {
+		begin := sc.begin
+		if begin == nil {
+			begin = func(p *program) error {
+				_, err := p.c.Start(t.Context(), shopName, StartRequest{Who: "ann", Fix: sc.fix})
+				return err
+			}
+		}
+		if err := begin(p); err != nil && !p.crashed() {
 			t.Fatalf("start: %v", err)
 		}
 	}
@@ -176,69 +117,174 @@ func (sc scenario) live(t *testing.T, p *program, rollout string) (string, bool)
 	return s.Rollout, over && !p.crashed()
 }
 
-func (sc scenario) ending(t *testing.T, w *world, rollout string) ending {
+func (sc scenario) ending(t *testing.T, w *world, rollout, targets string) ending {
 	var j Journal
 	if err := json.Unmarshal(w.journal, &j); err != nil {
 		t.Fatalf("journal: %v", err)
 	}
-	out := ending{Names: map[Kind]map[string]string{}, Marks: len(w.marks), Routing: w.routing, Phase: j.State.Phase, Exit: j.State.Exit, Records: len(w.records), Held: w.held, Given: slices.Sorted(slices.Values(w.given))}
+	out := ending{Names: map[Kind]map[string]string{}, Marks: len(w.marks), Routing: w.routing, Targets: targets, Phase: j.State.Phase, Exit: j.State.Exit,
+		Records: len(w.records), Record: meaning(w.records[rollout]), Held: w.held, Given: slices.Sorted(slices.Values(w.given))}
 	out.Routing.Salt = 0
 	for k, names := range w.names {
 		out.Names[k] = map[string]string{}
 		for n, id := range names {
-			if n == RetiredName("prod_deploy", rollout) {
-				n = "retired"
-			}
-			out.Names[k][n] = id
+			out.Names[k][strings.ReplaceAll(n, rollout, "<id>")] = id
 		}
 	}
 	return out
 }
 
-// TestCrashAnywhere kills the program at every journal write, before every
-// action and after every call to the server and the data plane, starts it again,
-// and compares the end with that of an undisturbed run. The points are counted,
-// not listed: a new action is covered the moment it exists, and one that no
-// scenario meets fails the test.
-func TestCrashAnywhere(t *testing.T) {
-	covered := map[ActionKind]int{}
-	for _, sc := range scenarios() {
-		t.Run(sc.name, func(t *testing.T) {
-			var want ending
-			points := 0
-			bubble(t, func(t *testing.T) {
-				end, _, lives := sc.play(t, 0)
-				want, points = end, lives[0].points
-				note(covered, lives)
-			})
-			if want.Phase != sc.end || want.Exit != sc.exit || want.Marks != 0 || want.Routing.Canary != router.CanaryClosed || want.Held {
-				t.Fatalf("undisturbed it ends as %+v", want)
-			}
-			for at := 1; at <= points; at++ {
-				bubble(t, func(t *testing.T) {
-					got, w, lives := sc.play(t, at)
-					note(covered, lives)
-					if !equal(got, want) {
-						t.Errorf("crash %d of %d, at %q: ends as\n %+v\nwant\n %+v\nevents %v", at, points, lives[0].at, got, want, w.happened())
-					}
-				})
-			}
-			t.Logf("%d points", points)
-		})
+// meaning is what a record says, but for times and the number of attempts.
+func meaning(r Record) string {
+	s := r.State
+	m := fmt.Sprintf("%s exit %d, names %s, swaps %d, weight %s, dropped %d, stop %t, given %d", r.Phase, r.Exit, s.Names, s.Swaps, s.Weight, s.After.Dropped, s.Stop != nil, len(s.Granted))
+	if s.Names == NamesAfter && s.Hand {
+		m += ", by hand"
 	}
-	for _, kind := range ActionKinds() {
-		if kind != ActRefuse && covered[kind] == 0 { // a refusal is an answer and does nothing
+	if rec := s.Swap.Record; rec != nil {
+		m += fmt.Sprintf(", %s back %t", rec.Outcome, rec.Back)
+	}
+	forward, back := 0, 0 // swaps that are on the record as done
+	for _, a := range s.Swap.History {
+		switch {
+		case a.Outcome == string(EndUnderWay), a.Outcome == string(EndUnknown):
+			m += ", an attempt without an end"
+		case a.Outcome == string(EndDone) && a.Back:
+			back++
+		case a.Outcome == string(EndDone):
+			forward++
+		}
+	}
+	return m + fmt.Sprintf(", swapped %d, back %d", forward, back)
+}
+
+// crashesEnv asks for every second crash instead of a few.
+const crashesEnv = "MZCANARY_TEST_CRASHES"
+
+// TestCrashAnywhere kills the program at every journal write, before every action,
+// between the sending of a statement and its arrival (which may come after the
+// restart, or never), between that and its answer, and after every other call to the
+// server and the data plane; starts it again, and compares the end with that of an
+// undisturbed run. From every second of those points the second life is killed too, at
+// a point that wanders over it (at all of them with MZCANARY_TEST_CRASHES=all). The points are
+// counted, not listed: a new action is covered the moment it exists, and one that no
+// scenario meets fails the test. With -v the matrix is printed; with -update it is
+// written to docs/crash-matrix.md.
+func TestCrashAnywhere(t *testing.T) {
+	m := newMatrix()
+	for _, sc := range scenarios() {
+		t.Run(sc.name, func(t *testing.T) { sc.crashAnywhere(t, m) })
+	}
+	for _, kind := range declaredKinds(t) {
+		if !slices.Contains(ActionKinds(), kind) {
+			t.Errorf("ActionKinds does not list %q", kind)
+		}
+		if kind != ActRefuse && m.actions[kind] == 0 { // a refusal is an answer and does nothing
 			t.Errorf("no scenario performs %q", kind)
+		}
+	}
+	t.Logf("%s", m)
+	if *update {
+		if err := os.WriteFile("../docs/crash-matrix.md", []byte(m.String()), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
 
-func note(covered map[ActionKind]int, lives []*life) {
-	for _, l := range lives {
-		for k, n := range l.actions {
-			covered[k] += n
+func (sc scenario) crashAnywhere(t *testing.T, m *matrix) {
+	var want ending
+	points := 0
+	bubble(t, func(t *testing.T) {
+		end, _, lives := sc.play(t, nil, false)
+		want, points = end, lives[0].points
+		m.met(lives)
+	})
+	if want.Phase != sc.end || want.Exit != sc.exit || want.Marks != 0 || want.Routing.Canary != router.CanaryClosed || want.Held {
+		t.Fatalf("undisturbed it ends as %+v", want)
+	}
+	row := m.row(sc, points)
+	again := func(at crashes, lands bool) (lives []*life) {
+		bubble(t, func(t *testing.T) {
+			var got ending
+			var w *world
+			got, w, lives = sc.play(t, at, lands)
+			m.met(lives)
+			same := equal(got, want)
+			m.count(row, lives, len(at), lands, same)
+			if !same {
+				t.Errorf("crashes %v of %d, at %q, sent statements arrive later %t: ends as\n %+v\nwant\n %+v\nevents %v", at, points, lives[0].at, lands, got, want, w.happened())
+			}
+		})
+		return lives
+	}
+	for at := 1; at <= points; at++ {
+		lives := again(crashes{at}, false)
+		if strings.HasPrefix(lives[0].at, "sending ") {
+			again(crashes{at}, true)
+		}
+		if at%2 == 0 || len(lives) < 2 {
+			continue
+		}
+		for _, second := range spread(lives[1].points, at) {
+			again(crashes{at, second}, false)
 		}
 	}
+}
+
+// spread picks points of a second life: one, at another place for every first crash,
+// or all of them.
+func spread(points, first int) []int {
+	step := max(points, 1)
+	if os.Getenv(crashesEnv) == "all" {
+		step = 1
+	}
+	var out []int
+	for at := 1 + first*7%step; at <= points; at += step { // 7: not the same rhythm
+		out = append(out, at)
+	}
+	return out
+}
+
+// declaredKinds reads them from the source, so that a new one cannot be forgotten.
+func declaredKinds(t *testing.T) []ActionKind {
+	t.Helper()
+	src, err := parser.ParseFile(token.NewFileSet(), "action.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []ActionKind
+	ast.Inspect(src, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if typ, ok := spec.Type.(*ast.Ident); !ok || typ.Name != "ActionKind" {
+			return true
+		}
+		for _, v := range spec.Values {
+			word, err := strconv.Unquote(v.(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, ActionKind(word))
+		}
+		return true
+	})
+	if len(out) < len(ActionKinds()) {
+		t.Fatalf("only %d kinds of actions found in the source: %v", len(out), out)
+	}
+	return out
+}
+
+// Nobody may ask for an act that nobody performs.
+func TestUnknownActionsAreNotPassedOver(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("an action that nobody knows was passed over")
+		}
+	}()
+	c := &Controller{opts: Options{}}
+	(&runner{c: c}).perform(t.Context(), Action{Kind: "dance"})
 }
 
 func equal(a, b ending) bool {

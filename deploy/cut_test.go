@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -48,13 +49,23 @@ func (sc scenario) playCut(t *testing.T, c *cutter) ending {
 	if sc.plan != nil {
 		sc.plan(&plan)
 	}
+	if begin := sc.begin; begin != nil {
+		sc.begin = func(p *program) error { // what cannot be asked is asked again by a person
+			err := begin(p)
+			for no, refused := errors.AsType[*Refusal](err); refused && no.Exit == ExitConnect; no, refused = errors.AsType[*Refusal](err) {
+				time.Sleep(time.Second)
+				err = begin(p)
+			}
+			return err
+		}
+	}
 	p := boot(t, w, plan, 0, unreliable(c.around))
 	rollout, over := sc.live(t, p, "")
 	p.stop()
 	if !over {
 		t.Fatalf("cut from call %d: it came to no end", c.from)
 	}
-	return sc.ending(t, w, rollout)
+	return sc.ending(t, w, rollout, "")
 }
 
 // TestControlConnectionCutAnywhere cuts the control connections at every call they

@@ -26,9 +26,11 @@ import (
 //	lock                      held while the program runs; says who holds it
 //	<deployment>.json         the journal
 //	history/<deployment>/<rollout>.json   records of rollouts that are over
+//	.write-*                  a file being written; one that a crash left is removed by the next owner
 type DirStore struct {
-	dir  string
-	lock *os.File
+	dir   string
+	lock  *os.File
+	files files
 
 	mu        sync.Mutex
 	revisions map[string]uint64
@@ -57,7 +59,10 @@ func OpenDir(dir string) (*DirStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DirStore{dir: dir, lock: lock, revisions: make(map[string]uint64)}, nil
+	if err := sweep(dir); err != nil { // ours alone now
+		return nil, errors.Join(fmt.Errorf("state directory %s cannot be tidied: %w", dir, err), lock.Close())
+	}
+	return &DirStore{dir: dir, lock: lock, files: disk{}, revisions: make(map[string]uint64)}, nil
 }
 
 // Close gives the directory free.
@@ -139,7 +144,7 @@ func (d *DirStore) Save(_ context.Context, j Journal) error {
 	if err != nil {
 		return fmt.Errorf("journal of %s cannot be encoded: %w", name, err)
 	}
-	if err := replaceFile(d.file(name), raw); err != nil {
+	if err := replaceFile(d.files, d.file(name), raw); err != nil {
 		return err
 	}
 	d.revisions[name] = j.Revision
@@ -152,11 +157,14 @@ func (d *DirStore) Archive(_ context.Context, r Record) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("history of %s cannot be kept: %w", r.Deployment, err)
 	}
+	if err := d.files.syncDir(filepath.Dir(dir)); err != nil { // it may be new
+		return fmt.Errorf("history of %s cannot be kept: %w", r.Deployment, err)
+	}
 	raw, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("record of rollout %s cannot be encoded: %w", r.Rollout, err)
 	}
-	return replaceFile(filepath.Join(dir, fileName(r.Rollout)+".json"), raw)
+	return replaceFile(d.files, filepath.Join(dir, fileName(r.Rollout)+".json"), raw)
 }
 
 // History reads the records of a deployment, newest first. Files that cannot be
@@ -202,46 +210,4 @@ func checksum(raw []byte) string {
 	}
 	sum := sha256.Sum256(b.Bytes())
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// replaceFile puts new contents under a name, whole or not at all. When it
-// returns nil they are on disk.
-func replaceFile(name string, raw []byte) (err error) {
-	dir := filepath.Dir(name)
-	tmp, err := os.CreateTemp(dir, ".write-*")
-	if err != nil {
-		return fmt.Errorf("%s cannot be written: %w", name, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s cannot be written: %w", name, err), ignoreGone(os.Remove(tmp.Name())))
-		}
-	}()
-	_, err = tmp.Write(raw)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// syncDir makes a rename last.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -118,26 +118,29 @@ type Ticked struct {
 	// not be any more.
 	Canary, Left int
 	// Stuck are sessions that would spoil a gather: not at a boundary nor streaming
-	// for longer than promote.gather.
+	// for longer than promote.gather. Blind says why nobody could be seen: then nothing
+	// of the above is known.
 	Stuck []SessionInfo
+	Blind error
 	// Silent is how long the outside watcher's look has been without an answer.
 	Silent time.Duration
 }
 
-// blind: what is waited for that long is not being observed.
-func (e Ticked) blind() bool { return e.Silent >= outageGrace }
+// unanswered: what is waited for that long is not being observed.
+func (e Ticked) unanswered() bool { return e.Silent >= outageGrace }
 
 // SwapPrepared is the promotion saying that the swap stands in an open transaction
 // and may be committed as soon as this is in the journal.
 type SwapPrepared struct {
 	At
-	Backend uint32
+	Backend Backend
 }
 
 // Ended says how an attempt ended.
 type Ended string
 
-// The ends of an attempt. Only EndDone and EndUnknown may have changed names.
+// The ends of an attempt. Only EndDone and EndUnknown may have changed names;
+// EndUnderWay and EndNotDone stand in records only.
 const (
 	EndDone        Ended = "done"
 	EndConflict    Ended = "conflict"     // 40001, at any point
@@ -146,8 +149,11 @@ const (
 	EndChanged     Ended = "changed"      // the ids were not the recorded ones
 	EndFailed      Ended = "failed"       // any other error of the server
 	EndUnavailable Ended = "unavailable"  // the server could not be asked before COMMIT was sent
+	EndReadOnly    Ended = "read_only"    // the server takes no changes now
 	EndStopped     Ended = "stopped"      // by a verb or by shutdown, before COMMIT
 	EndUnknown     Ended = "unknown"      // COMMIT was sent and nothing proves its outcome
+	EndUnderWay    Ended = "under_way"    // the COMMIT may be sent, and no end is known yet
+	EndNotDone     Ended = "not_done"     // unknown at first; the ids said that it did not happen
 )
 
 // SwapEnded is the end of an attempt.
@@ -165,7 +171,9 @@ type Resolved struct {
 	At
 	Refs []Ref
 	Took time.Duration
-	Err  error
+	// Stall is what sessions waited that were held for the answer after a restart.
+	Stall Stall
+	Err   error
 }
 
 // CensusTaken says who still uses the old version.

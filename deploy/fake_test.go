@@ -1,13 +1,8 @@
 package deploy
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"regexp"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,7 +20,9 @@ type world struct {
 	mu sync.Mutex
 
 	// The server.
+	spec     Spec                       // of the deployment
 	names    map[Kind]map[string]string // name -> id
+	news     map[string]bool            // ids of the new version
 	marks    map[string]Mark            // by id
 	server   ServerInfo
 	revision *atomic.Int64 // of the catalog, which deployments on one server share
@@ -36,10 +33,13 @@ type world struct {
 	prepares []error       // answers of the next Prepares
 	commits  []commitFault // what happens to the next COMMITs
 	drops    []error       // answers of the next Drops
+	rollback time.Duration // what a ROLLBACK takes
 	subs     []Dependent
 	deps     []Dependent
 	lingers  int // looks for which a lost session is still there
 	foreign  map[string]int
+	// takes is part of names that somebody else always has.
+	takes string
 	// missing are rights that preflight misses until they are given; given are those
 	// that were. refuses is the text of a grant that the server does not allow.
 	missing []Grant
@@ -60,6 +60,11 @@ type world struct {
 	evidence   armstats.Evidence
 	bad        func(rollout string, w router.Weight) []armstats.Cohort
 
+	surveyError error
+	blocks      map[string]bool // calls of the data plane that return at their context's end only
+	heldSince   time.Time
+	longest     time.Duration // that gates were closed
+
 	// The disk.
 	journal   []byte
 	records   map[string]Record
@@ -67,11 +72,19 @@ type world struct {
 	// fullAfter names the act after which the disk is full.
 	fullAfter string
 
+	// Statements that were sent by a process that died before the answer. They reach the
+	// server after so many further calls, or never.
+	inFlight []func()
+	lands    int // 0: what was sent is lost
+
+	// did is what a scenario does once in all lives.
+	did map[string]bool
+
 	// What happened, in order.
 	events []string
 	life   *life
 	// These, when set, block until they are closed.
-	waitsForCommit, waitsForPrepare, waitsForPreflight chan struct{}
+	waitsForCommit, waitsForPrepare, waitsForPreflight, waitsForMark chan struct{}
 	// gates counts the holds of all deployments on one server: nobody reads meanwhile.
 	gates *atomic.Int64
 }
@@ -92,6 +105,7 @@ type life struct {
 	dead    bool
 	actions map[ActionKind]int
 	at      string // the point of the crash
+	trail   []string
 }
 
 var errDead = fmt.Errorf("this process is dead: %w", ErrUnavailable)
@@ -102,7 +116,7 @@ const (
 )
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, revision: new(atomic.Int64), gates: new(atomic.Int64), backend: 77,
+	return &world{t: t, revision: new(atomic.Int64), gates: new(atomic.Int64), backend: 77, spec: testSpec(), news: map[string]bool{newSchema: true, newCluster: true},
 		names: map[Kind]map[string]string{
 			KindSchema:  {"prod": oldSchema, "prod_deploy": newSchema},
 			KindCluster: {"prod": oldCluster, "prod_deploy": newCluster},
@@ -120,14 +134,18 @@ func (w *world) restart(crashAt int) *life {
 	defer w.mu.Unlock()
 	w.opened()
 	w.routing, w.evidence = Routing{}, armstats.Evidence{}
+	if w.life != nil { // sessions end with the process that carries them
+		w.hanging, w.old = 0, nil
+	}
 	w.life = &life{w: w, crashAt: crashAt, died: make(chan struct{}), actions: map[ActionKind]int{}}
 	return w.life
 }
 
-// opened and closed keep count of the gates.
+// opened and closed keep count of the gates. Under mu.
 func (w *world) opened() {
 	if w.held {
 		w.held = false
+		w.longest = max(w.longest, time.Since(w.heldSince))
 		w.gates.Add(-1)
 	}
 }
@@ -154,8 +172,45 @@ func (l *life) act(what string, effect func() error) error {
 	return l.point(what, err)
 }
 
+// sent is a statement on its way to the server: the process may die before it has
+// arrived, or after that and before its answer.
+func (l *life) sent(what string, effect func() error) error {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.dead {
+		return errDead
+	}
+	if err := l.point("sending "+what, nil); err != nil {
+		if l.w.lands > 0 {
+			l.w.inFlight = append(l.w.inFlight, func() { _ = effect() })
+		}
+		return err
+	}
+	err := effect()
+	l.w.events = append(l.w.events, what)
+	if what == l.w.fullAfter {
+		l.w.saveError = errors.New("no space left on device")
+	}
+	return l.point(what, err)
+}
+
+// land lets statements of a dead process arrive. Under mu.
+func (w *world) land() {
+	if len(w.inFlight) == 0 {
+		return
+	}
+	if w.lands--; w.lands > 0 {
+		return
+	}
+	for _, effect := range w.inFlight {
+		effect()
+	}
+	w.inFlight = nil
+}
+
 func (l *life) point(what string, err error) error {
 	l.points++
+	l.trail = append(l.trail, what)
 	if l.points == l.crashAt {
 		l.dead, l.at = true, what
 		l.w.routing = Routing{}
@@ -194,6 +249,7 @@ func (w *world) errorf(format string, args ...any) { w.t.Helper(); w.t.Errorf(fo
 // while sessions wait at their gates; unless they wait for exactly its answer.
 func (l *life) read(what string, effect func()) error {
 	return l.act(what, func() error {
+		l.w.land()
 		if l.w.gates.Load() > 0 && (!l.w.held || what != "backend gone") {
 			l.w.errorf("%s while sessions are held (point %d, crash at %d): %v", what, l.points, l.crashAt, l.w.events)
 		}
@@ -206,8 +262,8 @@ func (l *life) read(what string, effect func()) error {
 }
 
 func (l *life) ddl(what string, effect func() error) error {
-	return l.act(what, func() error {
-		if l.w.gates.Load() > 0 {
+	return l.sent(what, func() error {
+		if l.w.gates.Load() > 0 && !l.dead {
 			l.w.errorf("%s while sessions are held: %v", what, l.w.events)
 		}
 		if l.w.down {
@@ -219,281 +275,4 @@ func (l *life) ddl(what string, effect func() error) error {
 		l.w.revision.Add(1)
 		return nil
 	})
-}
-
-// Warehouse.
-
-type fakeWarehouse struct{ l *life }
-
-func (f fakeWarehouse) Server(context.Context) (info ServerInfo, err error) {
-	err = f.l.read("server", func() { info = f.l.w.server })
-	return info, err
-}
-
-func (f fakeWarehouse) Identify(_ context.Context, _ string, names []Ref) (out []Ref, err error) {
-	err = f.l.read("identify", func() {
-		for _, n := range names {
-			if id := f.l.w.names[n.Kind][n.Name]; id != "" {
-				out = append(out, Ref{Kind: n.Kind, Name: n.Name, ID: id})
-			}
-		}
-	})
-	return out, err
-}
-
-func (f fakeWarehouse) Preflight(ctx context.Context, _ Spec, _ string) (out []Finding, err error) {
-	if f.l.w.waitsForPreflight != nil {
-		select {
-		case <-f.l.w.waitsForPreflight:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("preflight: %w: %w", ErrUnavailable, ctx.Err())
-		}
-	}
-	err = f.l.read("preflight", func() {
-		out = slices.Clone(f.l.w.findings)
-		for _, g := range f.l.w.missing {
-			if !slices.Contains(f.l.w.given, g.Text) {
-				out = append(out, Finding{Code: "P11", Severity: Refuse, Object: "schema prod_deploy", Sentence: "a right is missing", Remedy: []string{g.Text}, Grant: &g})
-			}
-		}
-	})
-	return out, err
-}
-
-func (f fakeWarehouse) Readiness(context.Context, Spec, ReadyOptions) (out Readiness, err error) {
-	err = f.l.read("readiness", func() { out = f.l.w.ready() })
-	return out, err
-}
-
-func (f fakeWarehouse) Mark(_ context.Context, _ string, marks []Mark) error {
-	return f.l.ddl("mark", func() error {
-		for _, m := range marks {
-			f.l.w.marks[m.Ref.ID] = m
-		}
-		return nil
-	})
-}
-
-func (f fakeWarehouse) Unmark(_ context.Context, _ string, refs []Ref) error {
-	return f.l.ddl("unmark", func() error {
-		for _, r := range refs {
-			delete(f.l.w.marks, r.ID)
-		}
-		return nil
-	})
-}
-
-func (f fakeWarehouse) Marks(context.Context, Spec) (out []Mark, err error) {
-	err = f.l.read("marks", func() {
-		for kind, names := range f.l.w.names {
-			for name, id := range names {
-				m, marked := f.l.w.marks[id]
-				if rollout, retired := strings.CutPrefix(name, "prod_deploy_retired_"); !marked && retired {
-					m, marked = Mark{Rollout: rollout, Side: "old"}, true
-				}
-				if marked {
-					m.Ref = Ref{Kind: kind, Name: name, ID: id}
-					out = append(out, m)
-				}
-			}
-		}
-	})
-	return out, err
-}
-
-func (f fakeWarehouse) Grant(_ context.Context, _ string, grants []Grant) (n int, err error) {
-	for _, g := range grants {
-		err := f.l.ddl("grant "+g.Text, func() error {
-			if g.Text == f.l.w.refuses {
-				return errors.New("permission denied")
-			}
-			f.l.w.given = append(f.l.w.given, g.Text)
-			return nil
-		})
-		if err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, nil
-}
-
-func (f fakeWarehouse) Revoke(_ context.Context, _ string, grants []Grant) error {
-	for _, g := range grants {
-		err := f.l.ddl("revoke "+g.Text, func() error {
-			f.l.w.given = slices.DeleteFunc(f.l.w.given, func(text string) bool { return text == g.Text })
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f fakeWarehouse) Prepare(_ context.Context, statements []string) (Prepared, error) {
-	tx := &fakePrepared{l: f.l, statements: statements}
-	if f.l.w.waitsForPrepare != nil {
-		<-f.l.w.waitsForPrepare
-	}
-	err := f.l.act("prepare", func() error {
-		w := f.l.w
-		if w.down {
-			return fmt.Errorf("connection refused: %w", ErrUnavailable)
-		}
-		if len(w.prepares) > 0 {
-			err := w.prepares[0]
-			w.prepares = w.prepares[1:]
-			if err != nil {
-				return err
-			}
-		}
-		tx.revision = w.revision.Load()
-		_, err := w.moved(statements)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return tx, nil
-}
-
-func (f fakeWarehouse) BackendGone(context.Context, uint32) (gone bool, err error) {
-	err = f.l.read("backend gone", func() {
-		f.l.w.lingers--
-		gone = f.l.w.lingers < 0
-	})
-	return gone, err
-}
-
-func (f fakeWarehouse) Barrier(_ context.Context, _ string, on Ref) error {
-	return f.l.ddl("barrier", func() error {
-		if f.l.w.names[on.Kind][on.Name] == "" {
-			f.l.w.errorf("barrier on %s %s, which does not exist", on.Kind, on.Name)
-		}
-		return nil
-	})
-}
-
-func (f fakeWarehouse) Dependents(context.Context, string, []Ref) (out []Dependent, err error) {
-	err = f.l.read("dependents", func() { out = slices.Clone(f.l.w.deps) })
-	return out, err
-}
-
-func (f fakeWarehouse) Subscriptions(context.Context, []Ref, []uint32) (out []Dependent, err error) {
-	err = f.l.read("subscriptions", func() { out = slices.Clone(f.l.w.subs) })
-	return out, err
-}
-
-func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
-	return f.l.ddl("drop "+string(ref.Kind)+" "+ref.Name, func() error {
-		w := f.l.w
-		if len(w.drops) > 0 {
-			err := w.drops[0]
-			if w.drops = w.drops[1:]; err != nil {
-				return err
-			}
-		}
-		switch is := w.names[ref.Kind][ref.Name]; is {
-		case "":
-			return nil
-		case ref.ID:
-		default:
-			return ErrChanged
-		}
-		if new := ref.ID == newSchema || ref.ID == newCluster; new != w.dropsNew {
-			w.errorf("dropped %s %s (%s), which is not the version to go", ref.Kind, ref.Name, ref.ID)
-		}
-		delete(w.names[ref.Kind], ref.Name)
-		delete(w.marks, ref.ID)
-		return nil
-	})
-}
-
-func (f fakeWarehouse) Foreign(context.Context, []uint32) (out map[string]int, err error) {
-	err = f.l.read("foreign", func() { out = f.l.w.foreign })
-	return out, err
-}
-
-type fakePrepared struct {
-	l          *life
-	statements []string
-	revision   int64
-}
-
-func (p *fakePrepared) Backend() uint32 { return p.l.w.backend }
-
-func (p *fakePrepared) Rollback(context.Context) error {
-	return p.l.act("rollback", func() error { return nil })
-}
-
-func (p *fakePrepared) Commit(ctx context.Context) (Outcome, error) {
-	if p.l.w.waitsForCommit != nil {
-		<-p.l.w.waitsForCommit
-	}
-	outcome, silent := Done, false
-	err := p.l.act("commit", func() error {
-		w := p.l.w
-		if !w.held {
-			w.errorf("COMMIT while the gates are open")
-		}
-		if w.routing.Canary != router.CanaryLive {
-			w.errorf("COMMIT while the canary means %s", w.routing.Canary)
-		}
-		fault := commitFault{outcome: Done, applied: true}
-		if p.revision != w.revision.Load() {
-			fault = commitFault{outcome: NotDone, err: ErrConflict}
-		} else if len(w.commits) > 0 {
-			fault, w.commits = w.commits[0], w.commits[1:]
-		}
-		if fault.applied {
-			names, err := w.moved(p.statements)
-			if err != nil {
-				w.errorf("statements of the swap: %v", err)
-			}
-			w.names = names
-			w.revision.Add(1)
-		}
-		outcome, silent = fault.outcome, fault.silent
-		return fault.err
-	})
-	if silent {
-		<-ctx.Done()
-		return Unknown, ctx.Err()
-	}
-	if errors.Is(err, errDead) {
-		return Unknown, err
-	}
-	return outcome, err
-}
-
-var alter = regexp.MustCompile(`^ALTER (SCHEMA|CLUSTER) (?:"[^"]+"\.)?"([^"]+)" (SWAP WITH|RENAME TO) "([^"]+)"$`)
-
-// moved applies the statements to a copy of the names, as the server would.
-func (w *world) moved(statements []string) (map[Kind]map[string]string, error) {
-	out := map[Kind]map[string]string{}
-	for k, names := range w.names {
-		out[k] = maps.Clone(names)
-	}
-	for _, text := range statements {
-		m := alter.FindStringSubmatch(text)
-		if m == nil {
-			return nil, fmt.Errorf("the fake server cannot read %s", text)
-		}
-		names, a, b := out[Kind(strings.ToLower(m[1]))], m[2], m[4]
-		switch {
-		case names[a] == "":
-			return nil, fmt.Errorf("unknown %s %s", m[1], a)
-		case m[3] == "SWAP WITH" && names[b] == "":
-			return nil, fmt.Errorf("unknown %s %s", m[1], b)
-		case m[3] == "SWAP WITH":
-			names[a], names[b] = names[b], names[a]
-		case names[b] != "":
-			return nil, fmt.Errorf("%s %s already exists", m[1], b)
-		default:
-			names[b] = names[a]
-			delete(names, a)
-		}
-	}
-	return out, nil
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,22 @@ import (
 
 type fakeTraffic struct{ l *life }
 
-func (f fakeTraffic) Route(_ context.Context, _ string, r Routing) (epoch uint64, err error) {
+// blocked waits for the end of the context when the world says so.
+func (f fakeTraffic) blocked(ctx context.Context, call string) error {
+	f.l.w.mu.Lock()
+	blocks := f.l.w.blocks[call]
+	f.l.w.mu.Unlock()
+	if !blocks {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f fakeTraffic) Route(ctx context.Context, _ string, r Routing) (epoch uint64, err error) {
+	if err := f.blocked(ctx, "route "+r.Canary.String()); err != nil {
+		return 0, err
+	}
 	err = f.l.act(fmt.Sprintf("route %s %s", r.Weight, r.Canary), func() error {
 		w := f.l.w
 		if w.down && r.Weight > w.routing.Weight {
@@ -34,8 +50,12 @@ func (f fakeTraffic) Route(_ context.Context, _ string, r Routing) (epoch uint64
 }
 
 func (f fakeTraffic) Survey(context.Context, string) (out Survey, err error) {
+	var failed error
 	err = f.l.peek(func() {
 		w := f.l.w
+		if failed = w.surveyError; failed != nil {
+			return
+		}
 		for i := range 20 {
 			arm := router.Stable
 			if w.routing.Canary == router.CanaryDeploy {
@@ -49,20 +69,28 @@ func (f fakeTraffic) Survey(context.Context, string) (out Survey, err error) {
 		}
 		out.Stragglers, out.Streaming, out.Old = slices.Clone(w.stragglers), slices.Clone(w.streaming), slices.Clone(w.old)
 	})
-	return out, err
+	return out, errors.Join(err, failed)
 }
 
 func (f fakeTraffic) Sessions(context.Context, string) ([]SessionInfo, error) { return nil, nil }
 
-func (f fakeTraffic) Hold(context.Context, string, time.Duration) (Hold, error) {
-	err := f.l.act("hold", func() error { f.l.w.closed(); return nil })
+func (f fakeTraffic) Hold(ctx context.Context, _ string, _ time.Duration) (Hold, error) {
+	err := f.l.act("hold", func() error { f.l.w.closed(); f.l.w.heldSince = time.Now(); return nil })
+	if err == nil {
+		if err = f.blocked(ctx, "hold"); err != nil {
+			_ = f.l.peek(func() { f.l.w.opened() })
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &fakeHold{l: f.l}, nil
 }
 
-func (f fakeTraffic) End(_ context.Context, _ string, which Which, _ string) (int, error) {
+func (f fakeTraffic) End(ctx context.Context, _ string, which Which, _ string) (int, error) {
+	if err := f.blocked(ctx, "end"); err != nil {
+		return 0, err
+	}
 	what := "end"
 	switch {
 	case which.Old:
@@ -160,7 +188,8 @@ func (h *fakeHold) Release() Stall {
 	}
 	h.released = true
 	_ = h.l.act("release", func() error { h.l.w.opened(); return nil })
-	return Stall{Sessions: 3, P50: time.Millisecond, P99: 2 * time.Millisecond, Max: 3 * time.Millisecond}
+	return Stall{Sessions: 3, P50: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: 3 * time.Millisecond,
+		Waits: []time.Duration{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}}
 }
 
 // Store: what is saved goes through JSON, as on a disk.

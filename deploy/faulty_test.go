@@ -52,7 +52,7 @@ func (f faulty) Marks(ctx context.Context, spec Spec) ([]Mark, error) {
 	return faultily(ctx, f, "marks", func() ([]Mark, error) { return f.Warehouse.Marks(ctx, spec) })
 }
 
-func (f faulty) BackendGone(ctx context.Context, backend uint32) (bool, error) {
+func (f faulty) BackendGone(ctx context.Context, backend Backend) (bool, error) {
 	return faultily(ctx, f, "backend gone", func() (bool, error) { return f.Warehouse.BackendGone(ctx, backend) })
 }
 

@@ -47,7 +47,7 @@ func boot(t *testing.T, w *world, plan Plan, crashAt int, change ...func(*Option
 	t.Helper()
 	l := w.restart(crashAt)
 	o := Options{Warehouse: fakeWarehouse{l}, Traffic: fakeTraffic{l}, Store: fakeStore{l},
-		Deployments: []DeploymentConfig{{Spec: testSpec(), Plan: plan}}}
+		Deployments: []DeploymentConfig{{Spec: w.spec, Plan: plan}}}
 	for _, f := range change {
 		f(&o)
 	}

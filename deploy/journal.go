@@ -27,6 +27,7 @@ func (r *runner) load(ctx context.Context) error {
 		r.plan, r.spec = j.Plan, j.Spec
 	}
 	r.s.Database = r.spec.Database
+	r.holdForLostCommit(ctx)
 	r.handle(ctx, Restarted{At{r.c.opts.Clock()}})
 	return nil
 }
@@ -96,9 +97,7 @@ func (r *runner) keepJournal(ctx context.Context) {
 	r.log.Info("journal can be written again")
 	r.unsaved = nil
 	r.view.setProblem("")
-	held := r.held
-	r.held = nil
-	r.performAll(ctx, held)
+	r.performHeld(ctx)
 }
 
 func (r *runner) archive(ctx context.Context) error {

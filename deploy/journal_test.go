@@ -3,10 +3,13 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mzcanary/router"
 )
 
 func TestJournalCannotBeWritten(t *testing.T) {
@@ -40,6 +43,84 @@ func TestJournalCannotBeWritten(t *testing.T) {
 		})
 		if s, _ := p.awaitOver(); s.Phase != PhaseRolledBack {
 			t.Errorf("%s", s.Sentence)
+		}
+	})
+}
+
+// What was decided while the disk was full, and waits for it, is void when everybody
+// was sent home meanwhile: the journal's return must not bring the old weight back.
+func TestAHeldRouteDoesNotOutliveALaterOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(p *program)
+		canary    router.CanaryState
+	}{
+		"interference": {func(p *program) {
+			p.w.with(func() { p.w.names[KindSchema]["prod_deploy"] = "u9" })
+			p.await("blocked", stopped(CauseInterference))
+		}, router.CanaryClosed},
+		"rollback": {func(p *program) { p.do(VerbRollback) }, router.CanaryClosed},
+		"readiness is lost": {func(p *program) {
+			p.w.with(func() {
+				p.w.ready = func() Readiness { return Readiness{Why: "hydrating", Objects: []ObjectReadiness{{State: "hydrating"}}} }
+			})
+			p.await("taken back", func(s Status) bool { return s.Weight == 0 })
+		}, router.CanaryDeploy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := boot(t, w, testPlan(), 0)
+				defer p.stop()
+				p.start()
+				p.await("5%", func(s Status) bool { return s.Weight == 500 })
+				w.with(func() { w.saveError = errors.New("no space left on device") })
+				p.await("the step to 25% waits for the journal", func(s Status) bool { return s.Weight == 2500 })
+				synctest.Wait()
+				c.meanwhile(p)
+				synctest.Wait()
+				w.with(func() {
+					if w.routing.Weight != 0 {
+						t.Errorf("the router still says %s: what takes traffic away does not wait for a disk", w.routing.Weight)
+					}
+					w.saveError = nil
+				})
+				for range 8 {
+					time.Sleep(500 * time.Millisecond)
+					w.with(func() {
+						if w.routing.Weight != 0 || w.routing.Canary != c.canary {
+							t.Fatalf("with the journal back the router says %s %s: %v", w.routing.Weight, w.routing.Canary, filterRoutes(w.events))
+						}
+					})
+				}
+			})
+		})
+	}
+}
+
+func filterRoutes(events []string) []string {
+	return slices.DeleteFunc(slices.Clone(events), func(e string) bool { return !strings.HasPrefix(e, "route") })
+}
+
+// A drop that waits for the journal is void once the rollout was given up: all names
+// are left as they are then.
+func TestAHeldDropIsVoidAfterAnAbort(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.deps = []Dependent{{Kind: "view", Name: "reports.daily", Reason: "reads it"}}
+		p := boot(t, w, testPlan(), 0)
+		defer p.stop()
+		p.start()
+		p.await("in use", func(s Status) bool { return stopped(CauseInUse)(s) && s.Under == PhaseCleaning })
+		w.with(func() { w.saveError, w.deps = errors.New("no space left on device"), nil })
+		time.Sleep(10 * time.Second) // the next try of the drop is decided and waits
+		p.do(VerbAbort)
+		w.with(func() { w.saveError = nil })
+		s, _ := p.awaitOver()
+		time.Sleep(10 * time.Second)
+		for _, e := range w.happened() {
+			if strings.HasPrefix(e, "drop") {
+				t.Errorf("%s after the rollout was given up (%s)", e, s.End)
+			}
 		}
 	})
 }

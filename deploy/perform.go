@@ -3,7 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"time"
 
 	"mzcanary/router"
@@ -26,7 +26,7 @@ func (r *runner) perform(ctx context.Context, a Action) {
 			return r.c.opts.Traffic.RestoreEvidence(ctx, r.s.Deployment, *a.Evidence)
 		})
 	case ActStopSwap:
-		r.stopSwap(ctx)
+		r.stopSwap()
 	case ActCancel:
 		canary := router.Canary
 		r.quick(ctx, a.Kind, func(ctx context.Context) error {
@@ -51,17 +51,10 @@ func (r *runner) perform(ctx context.Context, a Action) {
 	}
 }
 
-// stopSwap gives up the running attempt. One that still waits for the journal has
-// not begun and ends here.
-func (r *runner) stopSwap(ctx context.Context) {
+// stopSwap gives up the running attempt.
+func (r *runner) stopSwap() {
 	if j := r.jobs[string(ActSwap)]; j != nil {
 		j.cancel()
-		return
-	}
-	waiting := len(r.held)
-	r.held = slices.DeleteFunc(r.held, func(a Action) bool { return a.Kind == ActSwap })
-	if len(r.held) < waiting {
-		r.handle(ctx, SwapEnded{At: At{r.c.opts.Clock()}, End: EndStopped})
 	}
 }
 
@@ -82,7 +75,9 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 			return Marked{At{look.clock()}, err}
 		})
 	case ActUnmark:
+		marking := r.jobs[string(ActMark)]
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event {
+			marking.await(ctx) // else it would set again what is removed here
 			err := r.bounded(ctx, func(ctx context.Context) error { return look.w.Unmark(ctx, s.Database, a.Refs) })
 			return Unmarked{At{look.clock()}, err}
 		})
@@ -100,33 +95,9 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	case ActDrop:
 		c := r.cleaner()
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return c.drop(ctx, s, *a.Ref) })
+	default:
+		panic(fmt.Sprintf("deploy: nobody performs action %q", a.Kind))
 	}
-}
-
-// resolve starts to find out what became of a COMMIT. The first time after a
-// restart nobody knows yet whether it has landed, and the gates close before this
-// returns: see Controller.Loaded.
-func (r *runner) resolve(ctx context.Context, s State, backend uint32) {
-	look, kind, bound := r.looker(), string(ActResolve), r.plan.Promote.MaxStall
-	var hold Hold
-	quiet, speak := r.c.calm.holder()
-	if s.Recovering && !r.heldOnce && !r.stopping && r.jobs[kind] == nil {
-		r.heldOnce = true
-		hush, cancel := context.WithTimeout(ctx, quickTimeout)
-		quiet(hush)
-		cancel()
-		var err error
-		if hold, err = look.t.Hold(ctx, s.Deployment, 2*bound); err != nil {
-			r.log.Warn("sessions are not held while the outcome of the COMMIT is unknown", "err", err)
-		}
-	}
-	r.start(ctx, kind, func(ctx context.Context) Event {
-		if hold != nil {
-			awaitHeld(ctx, r.c.opts.Warehouse, backend, hold, bound)
-		}
-		speak()
-		return resolve(ctx, look.w, look.clock, s, backend)
-	})
 }
 
 func (r *runner) looker() looker {
@@ -156,7 +127,7 @@ func (r *runner) quick(ctx context.Context, what ActionKind, f func(context.Cont
 func (r *runner) route(ctx context.Context, want Routing) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quickTimeout)
 	defer cancel()
-	r.reroute = nil
+	r.reroute, r.published = nil, want
 	if _, err := r.c.opts.Traffic.Route(ctx, r.s.Deployment, want); err != nil {
 		r.reroute = &want
 		r.log.Warn("routing could not be published; trying again", "err", err)
@@ -170,15 +141,27 @@ func (r *runner) start(ctx context.Context, kind string, f func(context.Context)
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	j := &job{cancel: cancel, began: r.c.opts.Clock()}
+	j := &job{cancel: cancel, began: r.c.opts.Clock(), done: make(chan struct{})}
 	r.jobs[kind] = j
 	rollout := r.s.Rollout
 	r.working.Go(func() {
 		defer cancel()
 		event := f(ctx)
+		close(j.done)
 		// The loop receives until every job has ended, so this never hangs.
 		r.results <- jobResult{kind: kind, rollout: rollout, event: event}
 	})
+}
+
+// await waits for the end of a job that may not be there.
+func (j *job) await(ctx context.Context) {
+	if j == nil {
+		return
+	}
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+	}
 }
 
 // finished takes a job's end. What belongs to a rollout that is over is dropped.
@@ -190,18 +173,14 @@ func (r *runner) finished(ctx context.Context, res jobResult) {
 	if seen, ok := res.event.(Looked); ok && seen.For == LookWatch {
 		r.next.watch = seen.Time.Add(watchPace(r.c.opts.Watch, seen.Took))
 	}
-	swap, isSwap := res.event.(SwapEnded)
-	if r.stopping && !isSwap {
+	if _, isSwap := res.event.(SwapEnded); r.stopping && !isSwap {
 		return
 	}
 	r.handle(ctx, res.event)
-	if n := len(r.s.Swap.History); isSwap && n > 0 && swap.End != EndBusy && r.c.opts.Observer != nil {
-		r.c.opts.Observer.AttemptEnded(r.s.Deployment, r.s.Swap.History[n-1])
-	}
 }
 
 // journalPrepared is called by a promotion; the loop answers.
-func (r *runner) journalPrepared(ctx context.Context, backend uint32) error {
+func (r *runner) journalPrepared(ctx context.Context, backend Backend) error {
 	ack := swapAck{backend: backend, ok: make(chan error, 1)}
 	select {
 	case r.swapSave <- ack:

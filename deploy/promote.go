@@ -28,12 +28,14 @@ type promotion struct {
 	turn chan struct{}
 	// prepared writes to the journal that a COMMIT may be sent from now on. It
 	// comes before the gates close: no disk is waited for while a client waits.
-	prepared func(ctx context.Context, backend uint32) error
+	prepared func(ctx context.Context, backend Backend) error
 
 	// quiet waits until nothing of ours reads the catalog any more.
 	quiet func(ctx context.Context)
 
 	rec AttemptRecord
+	// Since when the gates are closed, and when they must be open again.
+	closed, deadline time.Time
 }
 
 // run makes the attempt. Ending the context gives it up at any point before the
@@ -46,9 +48,9 @@ func (p *promotion) run(ctx context.Context) SwapEnded {
 	}
 	defer func() { <-p.turn }()
 
-	if busy := p.busy(ctx); len(busy) > 0 {
+	if busy, err := p.busy(ctx); err != nil || len(busy) > 0 {
 		p.rec.Stragglers = busy
-		return p.end(EndBusy, nil)
+		return p.end(EndBusy, err)
 	}
 	tx, err := p.prepare(ctx)
 	if err != nil {
@@ -70,13 +72,19 @@ func (p *promotion) run(ctx context.Context) SwapEnded {
 	return p.hold(ctx, tx)
 }
 
-// busy is one more look: the turn may have been a long time coming.
-func (p *promotion) busy(ctx context.Context) []SessionInfo {
-	s, err := p.t.Survey(ctx, p.order.Deployment)
-	if err != nil || p.order.Impatient {
-		return nil
+// busy is one more look: the turn may have been a long time coming. Who cannot be
+// seen may be in the way, and an attempt that fails stalls everybody for nothing.
+func (p *promotion) busy(ctx context.Context) ([]SessionInfo, error) {
+	if p.order.Impatient {
+		return nil, nil
 	}
-	return stuck(s, p.order.Plan.Gather)
+	ctx, cancel := context.WithTimeout(ctx, quickTimeout)
+	defer cancel()
+	s, err := p.t.Survey(ctx, p.order.Deployment)
+	if err != nil {
+		return nil, fmt.Errorf("surveying the sessions: %w", err)
+	}
+	return stuck(s, p.order.Plan.Gather), nil
 }
 
 // stuck picks those who would spoil a gather: longer in the way than it lasts, or
@@ -121,17 +129,17 @@ func (p *promotion) hold(ctx context.Context, tx Prepared) SwapEnded {
 		p.rollback(tx)
 		return p.end(EndStopped, ctx.Err())
 	}
-	closed := p.clock()
-	deadline := closed.Add(p.order.Plan.MaxStall)
-	hold, err := p.t.Hold(ctx, p.order.Deployment, 2*p.order.Plan.MaxStall)
+	p.closed = p.clock()
+	p.deadline = p.closed.Add(p.order.Plan.MaxStall)
+	hold, err := p.close(ctx)
 	if err != nil {
 		p.rollback(tx)
 		return p.end(classify(ctx, errors.Join(ErrUnavailable, err)), err)
 	}
 	defer hold.Release() // whatever happens, nobody is left at a closed gate
 	p.rec.Held = true
-	if !p.gather(ctx, hold, deadline) {
-		p.release(hold, closed)
+	if !p.gather(ctx, hold) {
+		p.release(hold)
 		p.rollback(tx)
 		if ctx.Err() != nil {
 			return p.end(EndStopped, ctx.Err())
@@ -141,65 +149,78 @@ func (p *promotion) hold(ctx context.Context, tx Prepared) SwapEnded {
 	// Whoever passes a gate from now on, for whatever reason, is first moved to
 	// names that mean production either way.
 	if err := p.route(ctx, p.order.Commit); err != nil {
-		p.release(hold, closed)
+		p.release(hold)
 		p.rollback(tx)
 		return p.end(EndUnavailable, err)
 	}
-	return p.commit(ctx, tx, hold, closed, deadline)
+	return p.commit(ctx, tx, hold)
+}
+
+// bounded ends at the deadline of the stall: nothing that is called while sessions
+// wait may take longer.
+func (p *promotion) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, p.deadline.Sub(p.clock()))
+}
+
+// close closes the gates.
+func (p *promotion) close(ctx context.Context) (Hold, error) {
+	ctx, cancel := p.bounded(ctx)
+	defer cancel()
+	return p.t.Hold(ctx, p.order.Deployment, 2*p.order.Plan.MaxStall)
 }
 
 // gather reports whether everybody stands at a boundary or streams on.
-func (p *promotion) gather(ctx context.Context, hold Hold, deadline time.Time) bool {
+func (p *promotion) gather(ctx context.Context, hold Hold) bool {
 	began := p.clock()
 	defer func() { p.rec.Gather = p.clock().Sub(began) }()
-	report := p.gatherOnce(ctx, hold, deadline)
+	report := p.gatherOnce(ctx, hold)
 	if !report.Complete() && p.order.Terminate && ctx.Err() == nil {
 		ids := make([]string, len(report.Stragglers))
 		for i, s := range report.Stragglers {
 			ids[i] = s.ID
 		}
-		if _, err := p.t.End(ctx, p.order.Deployment, Which{IDs: ids},
-			"mzcanary: this session stood in the way of a promotion for too long (promote.stragglers: terminate); connect again"); err == nil {
-			report = p.gatherOnce(ctx, hold, deadline)
+		if p.endStragglers(ctx, ids) == nil {
+			report = p.gatherOnce(ctx, hold)
 		}
 	}
 	p.rec.Streaming, p.rec.Stragglers = report.Streaming, report.Stragglers
-	return report.Complete() && ctx.Err() == nil && p.clock().Before(deadline)
+	return report.Complete() && ctx.Err() == nil && p.clock().Before(p.deadline)
 }
 
-func (p *promotion) gatherOnce(ctx context.Context, hold Hold, deadline time.Time) HoldReport {
-	ctx, cancel := context.WithTimeout(ctx, min(p.order.Plan.Gather, deadline.Sub(p.clock())))
+func (p *promotion) endStragglers(ctx context.Context, ids []string) error {
+	ctx, cancel := p.bounded(ctx)
+	defer cancel()
+	_, err := p.t.End(ctx, p.order.Deployment, Which{IDs: ids},
+		"mzcanary: this session stood in the way of a promotion for too long (promote.stragglers: terminate); connect again")
+	return err
+}
+
+func (p *promotion) gatherOnce(ctx context.Context, hold Hold) HoldReport {
+	ctx, cancel := context.WithTimeout(ctx, min(p.order.Plan.Gather, p.deadline.Sub(p.clock())))
 	defer cancel()
 	return hold.Gather(ctx)
 }
 
 // commit is the point of no return: once COMMIT is sent only its answer, or the
 // ids, say what happened.
-func (p *promotion) commit(ctx context.Context, tx Prepared, hold Hold, closed, deadline time.Time) SwapEnded {
+func (p *promotion) commit(ctx context.Context, tx Prepared, hold Hold) SwapEnded {
 	after := context.WithoutCancel(ctx)
 	if !hold.Pin() {
 		// The lease ran out and the gates are open: whoever passed is not at a
 		// boundary any more.
-		routeErr := p.route(after, p.order.Before)
-		p.release(hold, closed)
-		p.rollback(tx)
-		return p.end(EndNotGathered, errors.Join(errors.New("the lease on the gates ran out before the COMMIT was sent"), routeErr))
+		err := p.notDone(after, tx, hold)
+		return p.end(EndNotGathered, errors.Join(errors.New("the lease on the gates ran out before the COMMIT was sent"), err))
 	}
-	began := p.clock()
-	bounded, cancel := context.WithTimeout(after, deadline.Sub(began))
-	outcome, err := tx.Commit(bounded)
-	cancel()
-	p.rec.Commit = p.clock().Sub(began)
+	outcome, err := p.sendCommit(after, tx)
 	switch outcome {
 	case Done:
 		// The router knows of the swap before anybody passes: what still runs belongs
 		// to the version it began on.
 		err = p.route(after, p.order.After)
-		p.release(hold, closed)
+		p.release(hold)
 		return p.end(EndDone, err)
 	case NotDone:
-		routeErr := p.route(after, p.order.Before)
-		p.release(hold, closed)
+		routeErr := p.notDone(after, tx, hold)
 		if err == nil {
 			err = errors.New("COMMIT answered that it did not happen")
 		}
@@ -208,30 +229,50 @@ func (p *promotion) commit(ctx context.Context, tx Prepared, hold Hold, closed, 
 	// The COMMIT may still land. Whoever begins a transaction now could meet both
 	// versions in it, so nobody does until the session that sent it has ended, at the
 	// longest until the bound.
-	p.awaitLost(after, tx.Backend(), deadline)
-	p.release(hold, closed)
+	p.awaitLost(after, tx.Backend())
+	p.release(hold)
 	if err == nil {
 		err = errors.New("no answer to COMMIT")
 	}
 	return p.end(EndUnknown, err)
 }
 
-func (p *promotion) awaitLost(ctx context.Context, backend uint32, deadline time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(p.clock()))
+func (p *promotion) sendCommit(ctx context.Context, tx Prepared) (Outcome, error) {
+	ctx, cancel := p.bounded(ctx)
+	defer cancel()
+	began := p.clock()
+	defer func() { p.rec.Commit = p.clock().Sub(began) }()
+	return tx.Commit(ctx)
+}
+
+// notDone takes the routing back and opens the gates; what is left of the transaction
+// is nobody's to wait for.
+func (p *promotion) notDone(ctx context.Context, tx Prepared, hold Hold) error {
+	err := p.route(ctx, p.order.Before)
+	p.release(hold)
+	p.rollback(tx)
+	return err
+}
+
+func (p *promotion) awaitLost(ctx context.Context, backend Backend) {
+	ctx, cancel := p.bounded(ctx)
 	defer cancel()
 	awaitEnd(ctx, p.w, backend)
 }
 
+// route publishes while sessions wait. What could not be published by the deadline is
+// published again by the state machine, and whoever passes meanwhile is on names that
+// mean production.
 func (p *promotion) route(ctx context.Context, r Routing) error {
-	ctx, cancel := context.WithTimeout(ctx, quickTimeout)
+	ctx, cancel := p.bounded(ctx)
 	defer cancel()
 	_, err := p.t.Route(ctx, p.order.Deployment, r)
 	return err
 }
 
-func (p *promotion) release(hold Hold, closed time.Time) {
+func (p *promotion) release(hold Hold) {
+	p.rec.Closed = p.clock().Sub(p.closed)
 	p.rec.Stall = hold.Release()
-	p.rec.Closed = p.clock().Sub(closed)
 }
 
 // rollback ends the transaction. That it failed changes nothing: a transaction
@@ -254,6 +295,8 @@ func classify(ctx context.Context, err error) Ended {
 	switch {
 	case errors.Is(err, ErrConflict):
 		return EndConflict
+	case errors.Is(err, ErrReadOnly):
+		return EndReadOnly
 	case ctx.Err() != nil:
 		return EndStopped
 	case errors.Is(err, ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

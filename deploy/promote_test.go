@@ -94,7 +94,7 @@ func TestUnknownOutcomeIsDecidedByIds(t *testing.T) {
 				w := newWorld(t)
 				w.commits, w.lingers = []commitFault{c.fault}, 3
 				if c.also != nil {
-					w.lingers = 250 // beyond the bound of the hold, so that there is time to interfere
+					w.lingers = 32 // beyond the bound of the hold, so that there is time to interfere
 				}
 				p := boot(t, w, testPlan(), 0)
 				defer p.stop()
@@ -322,7 +322,7 @@ func TestRestartHoldsWhileALostCommitMayLand(t *testing.T) {
 	for name, c := range map[string]struct {
 		lingers int
 		held    time.Duration
-	}{"until the session has ended": {3, 3 * heldPoll}, "at the longest until the bound": {1000, 5 * time.Second}} {
+	}{"until the session has ended": {3, heldPoll + heldPoll*3/2 + heldPoll*9/4}, "at the longest until the bound": {1000, 5 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)

@@ -7,54 +7,46 @@ import (
 	"time"
 )
 
-// How often a lost session is looked for, and for how long before the look is
-// started anew.
+// How often a lost session is looked for (in growing pauses), and for how long before
+// the look is started anew.
 const (
 	gonePoll    = 250 * time.Millisecond
+	goneMost    = 4 * time.Second
 	goneTimeout = 60 * time.Second
 )
 
-// heldPoll is how often it is looked for while sessions wait for its end.
+// heldPoll is how soon it is looked for again while sessions wait for its end, at
+// first; each pause is half as long again as the one before, up to gonePoll: looking
+// costs the server, and who waits for a second does not mind a quarter more.
 const heldPoll = 25 * time.Millisecond
 
 // awaitEnd waits until a lost session has ended or the context has; errors are
 // looked past, for somebody waits behind this and it is bounded.
-func awaitEnd(ctx context.Context, w Warehouse, backend uint32) {
-	poll := time.NewTicker(heldPoll)
-	defer poll.Stop()
-	for ctx.Err() == nil {
+func awaitEnd(ctx context.Context, w Warehouse, backend Backend) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for next := heldPoll; ctx.Err() == nil; next = min(next*3/2, gonePoll) {
 		if gone, err := w.BackendGone(ctx, backend); err == nil && gone {
 			return
 		}
+		pause.Reset(next)
 		select {
-		case <-poll.C:
+		case <-pause.C:
 		case <-ctx.Done():
 		}
 	}
-}
-
-// awaitHeld comes before resolve after a restart: the COMMIT of the process before
-// may still land, so the sessions that have come since are held until the session
-// that sent it has ended, at the longest until the bound.
-func awaitHeld(ctx context.Context, w Warehouse, backend uint32, hold Hold, bound time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	awaitEnd(ctx, w, backend)
-	hold.Release()
 }
 
 // resolve finds out what became of a COMMIT whose answer was lost. The order is
 // the proof: the session that sent it has ended, then a barrier was committed
 // (which makes any DDL transaction that is still open fail), and only then the
 // ids are read.
-func resolve(ctx context.Context, w Warehouse, clock func() time.Time, s State, backend uint32) Resolved {
-	began := clock()
+func resolve(ctx context.Context, w Warehouse, clock func() time.Time, s State, backend Backend) Resolved {
 	refs, err := resolveRefs(ctx, w, s, backend)
-	now := clock()
-	return Resolved{At: At{now}, Refs: refs, Took: now.Sub(began), Err: err}
+	return Resolved{At: At{clock()}, Refs: refs, Err: err}
 }
 
-func resolveRefs(ctx context.Context, w Warehouse, s State, backend uint32) ([]Ref, error) {
+func resolveRefs(ctx context.Context, w Warehouse, s State, backend Backend) ([]Ref, error) {
 	if err := awaitGone(ctx, w, backend); err != nil {
 		return nil, err
 	}
@@ -66,23 +58,24 @@ func resolveRefs(ctx context.Context, w Warehouse, s State, backend uint32) ([]R
 	return w.Identify(ctx, s.Database, lookNames(s.Pairs, s.Rollout))
 }
 
-func awaitGone(ctx context.Context, w Warehouse, backend uint32) error {
+func awaitGone(ctx context.Context, w Warehouse, backend Backend) error {
 	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
-	poll := time.NewTicker(gonePoll)
-	defer poll.Stop()
-	for {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for next := gonePoll; ; next = min(2*next, goneMost) {
 		gone, err := w.BackendGone(ctx, backend)
 		if err != nil {
-			return fmt.Errorf("asking whether the lost session %d has ended: %w", backend, err)
+			return fmt.Errorf("asking whether the lost session %s has ended: %w", backend, err)
 		}
 		if gone {
 			return nil
 		}
+		pause.Reset(next)
 		select {
-		case <-poll.C:
+		case <-pause.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the lost session %d is still on the server: %w", backend, ctx.Err())
+			return fmt.Errorf("the lost session %s is still on the server: %w", backend, ctx.Err())
 		}
 	}
 }

@@ -27,15 +27,18 @@ type runner struct {
 	revision uint64    // of the journal on disk
 	saved    time.Time // when it was last written
 	unsaved  error     // why the journal cannot be written; acts wait in held
-	held     []Action
+	held     []heldAction
 	reroute  *Routing // could not be published yet
-	jobs     map[string]*job
-	working  sync.WaitGroup
-	next     pace
-	last     time.Time // of the last tick
-	stopping bool
-	heldOnce bool         // sessions were held once for a COMMIT of the process before
-	swapSave chan swapAck // prepared promotions asking for the journal
+	// published is what was published last, promotions aside: they only move what the
+	// canary means.
+	published Routing
+	jobs      map[string]*job
+	working   sync.WaitGroup
+	next      pace
+	last      time.Time // of the last tick
+	stopping  bool
+	lost      *lostHold    // sessions held after a restart, for a COMMIT of the process before
+	swapSave  chan swapAck // prepared promotions asking for the journal
 
 	inbox     chan *request
 	results   chan jobResult
@@ -54,6 +57,7 @@ type pace struct{ ready, watch, census, survey time.Time }
 type job struct {
 	cancel context.CancelFunc
 	began  time.Time
+	done   chan struct{} // closed when the job has ended
 }
 
 type jobResult struct {
@@ -91,7 +95,7 @@ type handOrder struct {
 
 // swapAck asks the loop to journal that a COMMIT may be sent.
 type swapAck struct {
-	backend uint32
+	backend Backend
 	ok      chan error
 }
 
@@ -171,6 +175,7 @@ func (r *runner) handle(ctx context.Context, ev Event) *Refusal {
 	next, acts := Step(r.s, ev, r.plan)
 	r.s = next
 	decided := next.Seq != before.Seq
+	r.tellAttempts(&before)
 	if decided {
 		r.tell(&before)
 		if err := r.save(ctx); err != nil {
@@ -181,23 +186,6 @@ func (r *runner) handle(ctx context.Context, ev Event) *Refusal {
 	r.publish(decided || before.Recovering && !next.Recovering)
 	if !r.s.Recovering {
 		r.isRecovered() // after publishing: who waited for it sees what was recovered
-	}
-	return refused
-}
-
-// performAll performs in order. While the journal cannot be written only what
-// takes traffic away from the canary is done; the rest waits for the journal.
-func (r *runner) performAll(ctx context.Context, acts []Action) *Refusal {
-	var refused *Refusal
-	for _, a := range acts {
-		switch {
-		case a.Kind == ActRefuse:
-			refused = a.Refusal
-		case r.unsaved != nil && !a.Safe && a.Kind != ActStopSwap:
-			r.held = append(r.held, a)
-		default:
-			r.perform(ctx, a)
-		}
 	}
 	return refused
 }
@@ -216,6 +204,31 @@ func (r *runner) tell(before *State) {
 	}
 	if (before.Stop == nil) != (r.s.Stop == nil) || r.s.Stop != nil && before.Stop.Cause != r.s.Stop.Cause {
 		o.Stopped(r.s.Deployment, r.s.Stop)
+	}
+}
+
+// tellAttempts lets metrics know of attempts that have ended or were resolved. The
+// single waits of a stall are for them only and are not kept.
+func (r *runner) tellAttempts(before *State) {
+	for i := range r.s.Swap.History {
+		now, was := &r.s.Swap.History[i], string(EndUnderWay)
+		if j := before.Swap.find(now.Try); j >= 0 && before.Rollout == r.s.Rollout {
+			was = before.Swap.History[j].Outcome
+		}
+		if o := r.c.opts.Observer; o != nil && now.Outcome != was {
+			switch was {
+			case string(EndUnderWay):
+				o.AttemptEnded(r.s.Deployment, *now)
+			case string(EndUnknown):
+				o.AttemptResolved(r.s.Deployment, *now)
+			}
+		}
+		if now.Outcome != string(EndUnknown) {
+			now.Stall.Waits = nil
+		}
+	}
+	if rec := r.s.Swap.Record; rec != nil && rec.Stall.Waits != nil {
+		rec.Stall.Waits = nil
 	}
 }
 

@@ -64,6 +64,7 @@ type phases struct {
 
 func (p *phases) PhaseChanged(_ string, _, to Phase)     { p.list = append(p.list, to) }
 func (p *phases) AttemptEnded(_ string, a AttemptRecord) { p.attempts++ }
+func (p *phases) AttemptResolved(string, AttemptRecord)  {}
 func (p *phases) Stopped(_ string, _ *Stop)              {}
 
 func TestNoIntentIsActedOnBeforeItIsJournaled(t *testing.T) {
@@ -375,6 +376,27 @@ func TestServerRestartInRamp(t *testing.T) {
 		}
 		if s, _ := p.awaitOver(); s.Phase != PhaseDone {
 			t.Errorf("%s", s.Sentence)
+		}
+	})
+}
+
+// Marks that are still being set when the rollout ends are removed after that.
+func TestMarksAreRemovedAfterTheyWereSet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.waitsForMark = make(chan struct{})
+		p := boot(t, w, testPlan(), 0)
+		defer p.stop()
+		p.start()
+		time.Sleep(time.Second) // preflight has passed, the marks are on their way
+		p.do(VerbRollback)
+		synctest.Wait()
+		if n := count(w.happened(), "unmark"); n != 0 {
+			t.Error("marks were removed before they were set")
+		}
+		close(w.waitsForMark)
+		if s, _ := p.awaitOver(); s.Phase != PhaseRolledBack || len(w.marks) != 0 {
+			t.Errorf("%s; marks left behind: %v", s.Phase, w.marks)
 		}
 	})
 }

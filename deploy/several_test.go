@@ -144,8 +144,8 @@ func (f twoWarehouse) Prepare(ctx context.Context, statements []string) (Prepare
 	return f.w.at("").Prepare(ctx, statements)
 }
 
-func (f twoWarehouse) BackendGone(ctx context.Context, backend uint32) (bool, error) {
-	if backend == f.w.mart.backend {
+func (f twoWarehouse) BackendGone(ctx context.Context, backend Backend) (bool, error) {
+	if backend.Number == f.w.mart.backend {
 		return f.w.at(martName).BackendGone(ctx, backend)
 	}
 	return f.w.at("").BackendGone(ctx, backend)

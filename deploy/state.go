@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -243,6 +244,9 @@ func (s Stage) active() bool {
 // SwapState is the promotion, or the swap back, that is running or was the last.
 type SwapState struct {
 	Stage Stage `json:"stage,omitempty"`
+	// Serial numbers the attempts of the whole rollout, swapping back included: a
+	// record of the history is found by it.
+	Serial int `json:"serial,omitempty"`
 	// Tries counts transactions opened, Attempts those that closed gates.
 	Tries     int `json:"tries"`
 	Attempts  int `json:"attempts"`
@@ -252,7 +256,7 @@ type SwapState struct {
 	Waited     time.Duration `json:"waited"` // of the patience
 	Backoff    time.Duration `json:"backoff,omitempty"`
 	Statements []string      `json:"statements,omitempty"`
-	Backend    uint32        `json:"backend,omitempty"`
+	Backend    Backend       `json:"backend,omitzero"`
 	Stragglers []SessionInfo `json:"stragglers,omitempty"`
 	// Wish is a verb that came while the attempt could not be stopped; WishDrop, of
 	// an abort, that the new version is to be dropped with it.
@@ -260,8 +264,10 @@ type SwapState struct {
 	WishWho  string          `json:"wish_who,omitempty"`
 	WishDrop bool            `json:"wish_drop,omitempty"`
 	History  []AttemptRecord `json:"history,omitempty"`
-	// Record is the attempt that did it.
+	// Record is the attempt that did it; Wasted is what sessions waited in attempts
+	// that did not, of the whole rollout.
 	Record    *AttemptRecord `json:"record,omitempty"`
+	Wasted    Wasted         `json:"wasted,omitzero"`
 	Confirmed bool           `json:"confirmed,omitempty"`
 	// Foreign counts sessions by role that no hold protected.
 	Foreign map[string]int `json:"foreign,omitempty"`
@@ -269,10 +275,13 @@ type SwapState struct {
 
 // AttemptRecord is what one attempt cost and how it ended.
 type AttemptRecord struct {
-	At      time.Time `json:"at"`
-	Back    bool      `json:"back,omitempty"`
-	Outcome string    `json:"outcome"` // done, conflict, not_gathered, unknown, failed, stopped, …
-	Error   string    `json:"error,omitempty"`
+	Try  int       `json:"try"` // SwapState.Serial of the attempt
+	At   time.Time `json:"at"`
+	Back bool      `json:"back,omitempty"`
+	// Outcome is final unless it is EndUnderWay or EndUnknown. After an unknown one
+	// the ids make it EndDone or EndNotDone, and Resolve says how long that took.
+	Outcome string `json:"outcome"`
+	Error   string `json:"error,omitempty"`
 	// Held: gates were closed. Prepare, Gather, Commit and Resolve are durations of
 	// the steps; Stall is what clients waited.
 	Held       bool          `json:"held"`
@@ -358,6 +367,7 @@ func (s State) clone() State {
 	s.Log = slices.Clone(s.Log)
 	s.Pairs = slices.Clone(s.Pairs)
 	s.Swap.History = slices.Clone(s.Swap.History)
+	s.Swap.Wasted.Spread = maps.Clone(s.Swap.Wasted.Spread)
 	if s.Stop != nil {
 		stop := *s.Stop
 		s.Stop = &stop

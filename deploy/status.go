@@ -105,9 +105,10 @@ type SwapStatus struct {
 	Tries     int             `json:"tries"`
 	Conflicts int             `json:"conflicts"`
 	History   []AttemptRecord `json:"history,omitempty"`
-	// Record is the attempt that did it; Wasted the longest stall of those that failed.
+	// Record is the attempt that did it; Wasted what sessions waited in those that did
+	// not.
 	Record     *AttemptRecord `json:"record,omitempty"`
-	Wasted     time.Duration  `json:"wasted"`
+	Wasted     Stall          `json:"wasted"`
 	Statements []string       `json:"statements,omitempty"`
 	Foreign    map[string]int `json:"foreign,omitempty"`
 }
@@ -239,12 +240,8 @@ func (o *Status) progress(s *State, plan Plan) {
 	}
 	if s.Swap.Stage != StageNone || s.Swap.Tries > 0 || len(s.Swap.History) > 0 {
 		o.Swap = &SwapStatus{Stage: s.Swap.Stage, Attempts: s.Swap.Attempts, Of: plan.Promote.Attempts, Tries: s.Swap.Tries,
-			Conflicts: s.Swap.Conflicts, History: s.Swap.History, Record: s.Swap.Record, Statements: s.Swap.Statements, Foreign: s.Swap.Foreign}
-		for _, a := range s.Swap.History {
-			if a.Outcome != string(EndDone) {
-				o.Swap.Wasted = max(o.Swap.Wasted, a.Stall.Max)
-			}
-		}
+			Conflicts: s.Swap.Conflicts, History: s.Swap.History, Record: s.Swap.Record, Statements: s.Swap.Statements, Foreign: s.Swap.Foreign,
+			Wasted: s.Swap.Wasted.Stall}
 		if len(s.Swap.Stragglers) > 0 {
 			o.Stragglers = s.Swap.Stragglers
 		}

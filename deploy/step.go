@@ -86,6 +86,7 @@ func (m *machine) ticked(e Ticked) {
 	}
 	m.s.Ready.Age += e.Elapsed
 	m.noticeOutage(e)
+	m.settle(e)
 	switch m.s.Phase {
 	case PhaseHydrating:
 		m.tickHydrating(e)
@@ -268,8 +269,17 @@ func (m *machine) serverSeen(now ServerInfo) {
 	case restarted || now.Version != was.Version:
 		m.upstreamChanged(fmt.Sprintf("upstream restart: %s, started %s", now.Version, now.Started.UTC().Format(time.RFC3339)))
 	case now.ReadOnly && !was.ReadOnly:
-		m.upstreamChanged("the server does not accept changes yet (read-only generation)")
+		m.readOnly()
 	}
+}
+
+const takesNoChanges = "the server does not accept changes yet (read-only generation)"
+
+// readOnly: the server refused a change because it takes none. The next reading says
+// when it does again.
+func (m *machine) readOnly() {
+	m.s.Server.ReadOnly = true
+	m.upstreamChanged(takesNoChanges)
 }
 
 // upstreamChanged discards what was counted since the server was last known to

@@ -11,25 +11,29 @@ import (
 // tickWindow counts observed, healthy time only: a window that passes while
 // nobody can look proves nothing.
 func (m *machine) tickWindow(e Ticked) {
-	if !m.s.healthy() || e.blind() || !m.s.Swap.Confirmed {
+	if !m.s.healthy() || e.unanswered() || !m.s.Swap.Confirmed {
 		return
 	}
-	m.settle(e)
 	if m.s.After.Observed += e.Elapsed; m.s.After.Observed >= m.p.Window.For {
 		m.enter(PhaseDraining, controller, "the rollback window of "+m.p.Window.For.String()+" is over")
 	}
 }
 
-// settle counts down the time after a restart in which nothing may be dropped.
+// settle counts down the time after a restart in which nothing may be dropped,
+// whatever the phase: healthy time, and none in which it is open how the names stand.
 func (m *machine) settle(e Ticked) {
-	m.s.After.Settle = max(0, m.s.After.Settle-e.Elapsed)
+	switch st := m.s.Stop; {
+	case !m.s.sure(), e.unanswered(), st != nil && st.Cause != CauseInUse:
+	case m.s.Swap.Stage.active(), m.s.Names == NamesAfter && !m.s.Swap.Confirmed:
+	default:
+		m.s.After.Settle = max(0, m.s.After.Settle-e.Elapsed)
+	}
 }
 
 func (m *machine) tickDraining(e Ticked) {
-	if !m.s.sure() || e.blind() || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
+	if !m.s.sure() || e.unanswered() || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
 		return
 	}
-	m.settle(e)
 	m.s.After.Drained += e.Elapsed
 }
 
@@ -137,10 +141,9 @@ func nextInUse(ours int, others []Dependent) string {
 }
 
 func (m *machine) tickCleaning(e Ticked) {
-	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.sure() || e.blind() || m.s.After.Dropping {
+	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.sure() || e.unanswered() || m.s.After.Dropping {
 		return
 	}
-	m.settle(e)
 	if m.s.After.Settle > 0 || m.s.Pending != "" || m.byHandOnly() {
 		return
 	}
@@ -180,6 +183,8 @@ func (m *machine) dropped(e Dropped) {
 		m.retry(ActDrop, 5*time.Second)
 	case m.heard(e.Err):
 		m.retry(ActDrop, retryPause)
+	case errors.Is(e.Err, ErrReadOnly):
+		m.readOnly()
 	case e.Err != nil:
 		m.dropFailed(e)
 	default:

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ func (m *machine) began() {
 func (m *machine) handOpened(e HandOpened) {
 	m.s.Hand, m.s.Weight, m.s.Findings = true, e.Weight, e.Findings
 	m.record(e.Refs, e.Server)
+	// Not forced, these were refused before; forced, a person should know that this
+	// canary cannot be promoted.
+	m.s.Findings = append(slices.Clone(e.Findings), taken(m.s.Pairs, m.s.Rollout, e.Refs, e.Findings)...)
 	m.s.Marked = len(m.s.marks(PhaseRamping)) > 0
 	if e.Sample != nil {
 		m.s.Ready = ReadyState{Good: 1, Last: e.Sample}
@@ -56,19 +60,27 @@ func (m *machine) preflighted(e Preflighted) {
 	if m.s.Phase != PhasePreflight {
 		return
 	}
-	if m.heard(e.Err) || e.Err == nil && e.Server.ReadOnly {
+	if m.heard(e.Err) {
 		m.retry(ActPreflight, retryPause)
+		return
+	}
+	if errors.Is(e.Err, ErrReadOnly) || e.Err == nil && e.Server.ReadOnly {
+		m.retry(ActPreflight, retryPause)
+		if m.s.Server.ReadOnly = true; m.s.Stop == nil {
+			m.stopUpstream(takesNoChanges)
+		}
 		return
 	}
 	if e.Err != nil {
 		m.preflightFailed(ActPreflight, "preflight", e.Err)
 		return
 	}
-	m.wellAgain()
 	m.s.Findings = m.keepFindings(e.Findings)
 	m.record(e.Refs, e.Server)
+	m.wellAgain()
+	m.wellAgain()
 	m.missing()
-	m.taken(e.Refs)
+	m.s.Findings = append(m.s.Findings, taken(m.s.Pairs, m.s.Rollout, e.Refs, m.s.Findings)...)
 	if grants := m.toGive(); len(grants) > 0 {
 		m.give(grants)
 		return
@@ -134,19 +146,22 @@ func (m *machine) missing() {
 }
 
 // taken refuses names that the swap would need and somebody else has: the one where
-// the old version is retired, and the middle of a chain of renames.
-func (m *machine) taken(refs []Ref) {
-	for _, p := range m.s.Pairs {
-		for _, name := range []string{p.Retired, temporary(p, m.s.Rollout)} {
+// the old version is retired, and the middle of a chain of renames. What is refused
+// already is not said again.
+func taken(pairs []PairState, rollout string, refs []Ref, said []Finding) []Finding {
+	var found []Finding
+	for _, p := range pairs {
+		for _, name := range []string{p.Retired, temporary(p, rollout)} {
 			object := string(p.Kind) + " " + name
-			known := slices.ContainsFunc(m.s.Findings, func(f Finding) bool { return f.Object == object && f.Severity == Refuse })
+			known := slices.ContainsFunc(said, func(f Finding) bool { return f.Object == object && f.Severity == Refuse })
 			if name == p.Deploy || known || idOf(refs, p.Kind, name) == "" {
 				continue
 			}
-			m.s.Findings = append(m.s.Findings, Finding{Code: "P15", Severity: Refuse, Object: object,
+			found = append(found, Finding{Code: "P15", Severity: Refuse, Object: object,
 				Sentence: "the swap needs this name, and it is taken"})
 		}
 	}
+	return found
 }
 
 func refusals(findings []Finding) (n int, first Finding) {
@@ -166,7 +181,7 @@ func (m *machine) marked(e Marked) {
 	if !m.s.Marked || !m.s.Running() {
 		return
 	}
-	unavailable := m.heard(e.Err)
+	unavailable := m.heard(e.Err) || errors.Is(e.Err, ErrReadOnly)
 	switch {
 	case m.s.Phase == PhasePreflight && unavailable:
 		m.retry(ActMark, retryPause)
@@ -214,7 +229,7 @@ func (m *machine) unmarked(e Unmarked) {
 // refused is no hiccup after the third time, being away always is one.
 func (m *machine) putAwayLater(kind ActionKind, err error) bool {
 	switch {
-	case m.heard(err):
+	case m.heard(err), errors.Is(err, ErrReadOnly):
 	case err != nil && m.s.Retries+1 < maxRetries:
 		m.s.Retries++
 	default:
@@ -239,7 +254,7 @@ func refNames(refs []Ref) []string {
 }
 
 func (m *machine) tickHydrating(e Ticked) {
-	if !m.s.healthy() || e.blind() {
+	if !m.s.healthy() || e.unanswered() {
 		return
 	}
 	if m.s.Ready.Waited += e.Elapsed; m.s.Ready.Waited < m.p.Ready.Within {

@@ -30,10 +30,9 @@ func (m *machine) endBack(p Phase, exit int, sentence string) {
 
 // tickDropping drops part by part while everything stands as recorded.
 func (m *machine) tickDropping(e Ticked) {
-	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.sure() || e.blind() || m.s.After.Dropping {
+	if m.s.Stop != nil && m.s.Stop.Cause != CauseInUse || !m.s.sure() || e.unanswered() || m.s.After.Dropping {
 		return
 	}
-	m.settle(e)
 	if m.s.After.Settle > 0 || m.s.Pending != "" {
 		return
 	}

@@ -202,10 +202,12 @@ func (m *machine) restarted() {
 		m.s.Unwell = st.Reason
 	}
 	m.s.Ready.Good, m.s.Ready.Bad = 0, 0
-	switch {
-	case m.s.Phase.Final():
+	if m.s.Phase.Final() {
 		m.restartedFinal()
 		return
+	}
+	m.s.After.Settle = m.p.Drain.Settle // whatever the phase: the drops may be near
+	switch {
 	case m.s.Phase == PhasePreflight:
 		m.route()
 		m.do(Action{Kind: ActPreflight})
@@ -220,6 +222,7 @@ func (m *machine) restarted() {
 	unknown := m.s.Swap.Stage == StagePrepared || m.s.Swap.Stage == StageResolving
 	if unknown {
 		m.s.Swap.Stage = StageResolving
+		m.lostAttempt()
 		m.s.Seq++
 	}
 	m.route()
@@ -241,7 +244,7 @@ func (m *machine) recovered(e Looked) {
 	if !m.s.Recovering {
 		return
 	}
-	m.s.Recovering = false
+	m.recoveredNow()
 	m.serverSeen(e.Server)
 	if m.s.Stop != nil && m.s.Stop.Live {
 		m.s.Seq++
@@ -251,7 +254,8 @@ func (m *machine) recovered(e Looked) {
 		if m.s.Phase == PhaseSwappingBack || m.s.Phase == PhasePromoting {
 			if after, _ := m.outcome(e.Refs); len(after) == 0 && m.s.Swap.Stage == StagePreparing {
 				// No COMMIT of ours was in the journal, yet the names moved exactly as asked.
-				m.swapDone(AttemptRecord{})
+				m.settleRecord(EndDone, Resolved{})
+				m.swapDone()
 				return
 			}
 		}
@@ -262,28 +266,30 @@ func (m *machine) recovered(e Looked) {
 	m.goOnAfterRestart()
 }
 
+// recoveredNow: the catalog was read. A process that has just begun counts nothing
+// until it is told for which rollout, and whatever happens next, the judge must not
+// be blind.
+func (m *machine) recoveredNow() {
+	if m.s.Recovering && (m.s.Phase == PhaseRamping || m.s.Phase == PhasePromoting) {
+		m.restoreEvidence()
+	}
+	m.s.Recovering = false
+}
+
 func (m *machine) goOnAfterRestart() {
 	m.s.Seq++
 	m.s.note(m.at, controller, "recovered", "the names stand as recorded")
 	switch m.s.Phase {
-	case PhaseRamping:
-		m.restoreEvidence()
 	case PhasePromoting, PhaseSwappingBack:
 		if m.s.Names == NamesBack {
 			m.do(Action{Kind: ActLook, For: LookConfirm})
 			return
 		}
 		m.s.Swap.Stage, m.s.Swap.Backoff = StagePatience, 0
-		if m.s.Phase == PhasePromoting {
-			m.restoreEvidence()
-		}
 		if m.s.Swap.Wish != "" {
 			m.applyWish()
 		}
-	case PhaseDropping:
-		m.s.After.Settle = m.p.Drain.Settle
 	case PhaseWindow, PhaseDraining, PhaseCleaning:
-		m.s.After.Settle = m.p.Drain.Settle
 		if !m.s.Swap.Confirmed {
 			m.do(Action{Kind: ActLook, For: LookConfirm})
 		}

@@ -45,6 +45,12 @@ func (m *machine) standUnwell() bool {
 	return true
 }
 
+// stopUpstream: the server is not to be trusted until it has proven itself.
+func (m *machine) stopUpstream(reason string) {
+	m.s.Unwell = reason
+	m.standUnwell()
+}
+
 func (s *State) nextUpstream() string {
 	if s.DownMend != "" {
 		return s.DownMend + "; it resumes by itself then"
@@ -67,6 +73,8 @@ func (m *machine) refused(asks string, err error) bool {
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return false
+	case errors.Is(err, ErrReadOnly):
+		return true // the server's state, which passes
 	case err == nil:
 		if m.s.Refused[asks] > 0 {
 			m.s.Refused = maps.Clone(m.s.Refused)

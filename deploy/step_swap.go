@@ -9,11 +9,8 @@ import (
 	"mzcanary/router"
 )
 
-// maxHistory bounds the attempts kept on a rollout's record.
-const maxHistory = 50
-
 func (m *machine) enterPromoting(who, why string) {
-	m.s.Swap = SwapState{Stage: StagePatience, History: m.s.Swap.History}
+	m.freshSwap()
 	m.s.Ramp.Asked = nil
 	m.enter(PhasePromoting, who, why)
 }
@@ -23,7 +20,7 @@ func (m *machine) enterPromoting(who, why string) {
 func (m *machine) enterSwappingBack(who, why string) {
 	m.s.Stop = nil
 	m.s.Back = BackState{Cause: "hand", Why: why, Exit: ExitRolledBack, Final: PhaseRolledBack, Sentence: "swapped back: " + why}
-	m.s.Swap = SwapState{Stage: StagePatience, History: m.s.Swap.History}
+	m.freshSwap()
 	m.enter(PhaseSwappingBack, who, why)
 }
 
@@ -57,13 +54,17 @@ func (m *machine) patience(e Ticked) {
 	}
 	sw.Waited += e.Elapsed
 	sw.Stragglers = e.Stuck
-	if len(e.Stuck) == 0 || sw.Impatient {
+	if e.Blind == nil && (len(e.Stuck) == 0 || sw.Impatient) {
 		sw.Stage = StageLooking
 		m.s.Seq++
 		m.do(Action{Kind: ActLook, For: LookAttempt})
 		return
 	}
-	if sw.Waited >= m.p.Promote.Patience {
+	switch {
+	case sw.Waited < m.p.Promote.Patience:
+	case e.Blind != nil:
+		m.standOnStragglers(fmt.Sprintf("for %s it could not be seen who is in the way: %v", m.p.Promote.Patience, e.Blind))
+	default:
 		m.standOnStragglers(fmt.Sprintf("for %s there was no moment without a long transaction or exchange: %s", m.p.Promote.Patience, names(e.Stuck)))
 	}
 }
@@ -86,7 +87,8 @@ func (m *machine) attempt(e Looked) {
 		return
 	}
 	m.s.Swap.Tries++
-	m.s.Swap.Stage, m.s.Swap.Statements, m.s.Swap.Backend = StagePreparing, order.Statements, 0
+	m.s.Swap.Serial++
+	m.s.Swap.Stage, m.s.Swap.Statements, m.s.Swap.Backend = StagePreparing, order.Statements, Backend{}
 	m.s.Epoch++
 	m.decide(controller, fmt.Sprintf("attempt %d", m.s.Swap.Tries), "the swap is being prepared")
 	m.do(Action{Kind: ActSwap, Swap: &order})
@@ -131,6 +133,7 @@ func (m *machine) swapPrepared(e SwapPrepared) {
 		return
 	}
 	m.s.Swap.Stage, m.s.Swap.Backend = StagePrepared, e.Backend
+	m.keep(AttemptRecord{Outcome: string(EndUnderWay)})
 	m.s.Seq++
 }
 
@@ -142,7 +145,7 @@ func (m *machine) swapEnded(e SwapEnded) {
 	m.remember(e)
 	switch {
 	case e.End == EndDone:
-		m.swapDone(e.Record)
+		m.swapDone()
 	case e.End == EndUnknown:
 		m.s.Swap.Stage = StageResolving
 		m.decide(controller, "the outcome of the COMMIT is unknown", "the lost session's end, a barrier and the ids decide")
@@ -151,26 +154,6 @@ func (m *machine) swapEnded(e SwapEnded) {
 	default:
 		m.notDone(e.End, e.Err, e.Diff)
 	}
-}
-
-func (m *machine) remember(e SwapEnded) {
-	sw := &m.s.Swap
-	r := e.Record
-	r.At, r.Back, r.Outcome = m.at, m.back(), string(e.End)
-	if e.Err != nil {
-		r.Error = e.Err.Error()
-	}
-	if r.Held {
-		sw.Attempts++
-	}
-	sw.Stragglers = r.Stragglers
-	if e.End == EndBusy {
-		return // nothing was opened and nobody waited
-	}
-	if len(sw.History) >= maxHistory {
-		sw.History = sw.History[1:]
-	}
-	sw.History = append(sw.History, r)
 }
 
 // notDone: it is proven that no name has changed.
@@ -188,6 +171,8 @@ func (m *machine) notDone(end Ended, err error, diff []Change) {
 		m.interference(diff)
 	case EndFailed:
 		m.block(CauseError, "the server refused the swap: "+text(err))
+	case EndReadOnly:
+		m.readOnly()
 	case EndUnavailable:
 		m.heard(errors.Join(ErrUnavailable, err))
 	case EndConflict:
@@ -226,12 +211,9 @@ func jitter(salt uint64, n int) time.Duration {
 }
 
 // swapDone: proven. Ids stay with their contents, names have moved.
-func (m *machine) swapDone(rec AttemptRecord) {
+func (m *machine) swapDone() {
 	sw := &m.s.Swap
-	if n := len(sw.History); n > 0 {
-		sw.History[n-1].Outcome, sw.History[n-1].Resolve = string(EndDone), rec.Resolve
-		rec = sw.History[n-1]
-	}
+	rec := *m.attemptRecord()
 	wish, who := sw.Wish, sw.WishWho
 	sw.Stage, sw.Wish, sw.WishDrop, sw.Record, sw.Stragglers, sw.Confirmed = StageNone, "", false, &rec, nil, false
 	m.s.Swaps++
@@ -244,7 +226,7 @@ func (m *machine) swapDone(rec AttemptRecord) {
 		return
 	}
 	m.s.Names = NamesAfter
-	m.s.After = AfterState{Swapped: m.at}
+	m.s.After = AfterState{Swapped: m.at, Settle: m.s.After.Settle}
 	m.enter(PhaseWindow, controller, fmt.Sprintf("swapped; the longest stall was %s", rec.Stall.Max.Round(time.Millisecond)))
 	m.route()
 	if wish == VerbRollback || wish == VerbAbort {
@@ -283,7 +265,8 @@ func (m *machine) resolved(e Resolved) {
 		p := m.s.Pairs[0]
 		m.heard(nil)
 		m.refused(asksResolve, nil)
-		m.s.Recovering, m.s.Swap.Stage = false, StagePatience
+		m.recoveredNow()
+		m.s.Swap.Stage = StagePatience
 		m.interference([]Change{{Kind: p.Kind, Name: p.Live, Was: p.LiveID}})
 		return
 	}
@@ -295,12 +278,18 @@ func (m *machine) resolved(e Resolved) {
 		return
 	}
 	m.s.Epoch++
+	after, before := m.outcome(e.Refs)
+	if len(after) > 0 {
+		m.recoveredNow()
+	}
 	m.s.Recovering = false
-	switch after, before := m.outcome(e.Refs); {
+	switch {
 	case len(after) == 0:
-		m.swapDone(AttemptRecord{Resolve: e.Took})
+		m.settleRecord(EndDone, e)
+		m.swapDone()
 	case len(before) == 0:
-		m.resolvedNotDone(e.Took)
+		m.settleRecord(EndNotDone, e)
+		m.resolvedNotDone()
 	default:
 		m.s.Swap.Stage = StagePatience
 		m.interference(before)
@@ -320,10 +309,7 @@ func (m *machine) outcome(refs []Ref) (after, before []Change) {
 	return after, differ(present, absent, refs)
 }
 
-func (m *machine) resolvedNotDone(took time.Duration) {
-	if n := len(m.s.Swap.History); n > 0 {
-		m.s.Swap.History[n-1].Outcome, m.s.Swap.History[n-1].Resolve = "unknown, resolved: not done", took
-	}
+func (m *machine) resolvedNotDone() {
 	m.s.Swap.Stage = StagePatience
 	m.decide(controller, "resolved: not done", "every name stands as before the attempt")
 	m.route()

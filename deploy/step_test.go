@@ -154,6 +154,15 @@ func (m *scripted) event(words []string) Event {
 		return m.clock(words[1])
 	case "preflighted":
 		ev := Preflighted{At: at, Refs: m.names("before"), Server: m.server(val("version")), Err: m.err(words)}
+		for kind := range strings.SplitSeq(val("taken"), ",") {
+			switch p := m.s.Pairs[0]; kind {
+			case "retired":
+				ev.Refs = append(ev.Refs, p.ref(p.Retired, "u8"))
+			case "temporary":
+				ev.Refs = append(ev.Refs, p.ref(temporary(p, m.s.Rollout), "u9"))
+			}
+		}
+		ev.Server.ReadOnly = has("waiting")
 		if code := val("refuse"); code != "" {
 			ev.Findings = append(ev.Findings, Finding{Code: code, Severity: Refuse, Object: "schema prod", Sentence: "a fault"})
 		}
@@ -170,7 +179,7 @@ func (m *scripted) event(words []string) Event {
 		return Looked{At: at, For: LookFor(words[1]), Epoch: m.s.Epoch, Refs: m.names(val("names")), Server: m.server(val("version")),
 			Evidence: &armstats.Evidence{Rollout: "r1"}, Err: m.err(words)}
 	case "prepared":
-		return SwapPrepared{at, 77}
+		return SwapPrepared{at, Backend{Number: 77}}
 	case "ended":
 		ev := SwapEnded{At: at, End: Ended(words[1]), Record: AttemptRecord{Held: has("held")}, Err: m.err(words)}
 		if ev.End == EndChanged {
@@ -234,6 +243,8 @@ func (m *scripted) err(words []string) error {
 		switch {
 		case w == "down":
 			return fmt.Errorf("connection refused: %w", ErrUnavailable)
+		case w == "readonly":
+			return fmt.Errorf("cannot write in read-only mode: %w", ErrReadOnly)
 		case w == "gone":
 			return fmt.Errorf("no schema prod: %w", ErrChanged)
 		case strings.HasPrefix(w, "err="):

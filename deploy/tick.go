@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"mzcanary/internal/armstats"
@@ -63,7 +64,7 @@ func (r *runner) see(ctx context.Context, now time.Time, ev *Ticked) {
 		ev.Stuck = stuck(s, r.plan.Promote.Gather)
 		r.view.setSurvey(s)
 	} else {
-		ev.Left = -1
+		ev.Left, ev.Blind = -1, fmt.Errorf("the sessions cannot be seen: %w", err)
 	}
 	if r.s.Phase != PhaseRamping && r.s.Phase != PhasePromoting || r.s.Recovering {
 		return

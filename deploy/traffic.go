@@ -43,9 +43,9 @@ type SessionInfo struct {
 	Place       Place         `json:"place"`
 	Why         string        `json:"why"` // why it is not at a boundary or not moved, in words
 	Statement   string        `json:"statement,omitempty"`
-	Age         time.Duration `json:"age"`   // of the current exchange or transaction
-	Moved       bool          `json:"moved"` // have equals want
-	OldVersion  bool          `json:"old"`   // its running exchange or transaction began before the last swap, on the version that is old now
+	Age         time.Duration `json:"age"`      // of the current exchange or transaction
+	Moved       bool          `json:"moved"`    // have equals want
+	OldVersion  bool          `json:"old"`      // its running exchange or transaction began before the last swap, on the version that is old now
 	Prepared    bool          `json:"prepared"` // it may have named prepared statements
 	Connected   time.Duration `json:"connected"`
 }
@@ -82,6 +82,8 @@ type Stall struct {
 	P50      time.Duration `json:"p50"`
 	P99      time.Duration `json:"p99"`
 	Max      time.Duration `json:"max"`
+	// Waits are those of the sessions one by one, for histograms; not journaled.
+	Waits []time.Duration `json:"-"`
 }
 
 // Hold is a lease on closed gates. It releases by itself when the lease runs

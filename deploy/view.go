@@ -142,19 +142,20 @@ func (r *runner) setWeight(ctx context.Context, w router.Weight, req Request) (S
 	if len(r.cfg.Spec.Schemas)+len(r.cfg.Spec.Clusters) == 0 {
 		return r.status(), refusal(ExitUsage, "mzcanary rollout start", "%s has only pairs of objects inside one schema; they cannot be told apart by search_path", state.Deployment)
 	}
-	opened, err := r.askServer(ctx, req)
+	rollout := newRolloutID()
+	opened, err := r.askServer(ctx, req, rollout)
 	if err != nil {
 		return r.status(), err
 	}
 	opened.Weight, opened.Request = w, req
-	return r.ask(ctx, request{hand: &handOrder{opened: opened, rollout: newRolloutID(), salt: newSalt()}})
+	return r.ask(ctx, request{hand: &handOrder{opened: opened, rollout: rollout, salt: newSalt()}})
 }
 
 // askServer is preflight and one readiness sample, or, forced, whatever the
 // server can be asked.
-func (r *runner) askServer(ctx context.Context, req Request) (HandOpened, error) {
+func (r *runner) askServer(ctx context.Context, req Request, rollout string) (HandOpened, error) {
 	spec, plan, look := r.cfg.Spec, r.cfg.Plan, r.looker()
-	probe := State{Deployment: spec.Name, Database: spec.Database, Pairs: plainPairs(spec, plan.Promote.Fence, "none")}
+	probe := State{Deployment: spec.Name, Database: spec.Database, Rollout: rollout, Pairs: plainPairs(spec, plan.Promote.Fence, rollout)}
 	if req.Force {
 		refs, server, err := look.read(ctx, probe)
 		if err != nil {
@@ -166,6 +167,7 @@ func (r *runner) askServer(ctx context.Context, req Request) (HandOpened, error)
 	if pre.Err != nil {
 		return HandOpened{}, unavailable("preflight of "+spec.Name, pre.Err)
 	}
+	pre.Findings = append(pre.Findings, taken(probe.Pairs, rollout, pre.Refs, pre.Findings)...)
 	if n, first := refusals(pre.Findings); n > 0 {
 		no := refusal(ExitRefused, "mzcanary check", "preflight of %s refused: %d findings, the first is %s %s: %s", spec.Name, n, first.Code, first.Object, first.Sentence)
 		no.Findings = pre.Findings

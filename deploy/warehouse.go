@@ -2,7 +2,10 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"mzcanary/router"
@@ -174,17 +177,48 @@ var ErrConflict = errors.New("another session changed the catalog")
 // refused, cut, or silent. Nothing is known; nothing was changed by reading.
 var ErrUnavailable = errors.New("the server cannot be asked")
 
+// ErrReadOnly is wrapped when the server does not take changes now: a generation that
+// waits for its promotion, or a standby. Waiting helps.
+var ErrReadOnly = errors.New("the server does not accept changes yet")
+
 // ErrChanged is wrapped when the ids behind the names are not the expected ones.
 var ErrChanged = errors.New("the names do not stand for the recorded objects")
 
+// Backend is one session on the server. Servers use the numbers again, also for
+// sessions of our own, so Session identifies it over all time: "" when the server did
+// not say.
+type Backend struct {
+	Number  uint32 `json:"number"`
+	Session string `json:"session,omitempty"`
+}
+
+// UnmarshalJSON also reads the bare number that earlier programs journaled.
+func (b *Backend) UnmarshalJSON(raw []byte) error {
+	if json.Unmarshal(raw, &b.Number) == nil {
+		return nil
+	}
+	type fields Backend
+	return json.Unmarshal(raw, (*fields)(b))
+}
+
+func (b Backend) String() string {
+	if b.Session == "" {
+		return strconv.FormatUint(uint64(b.Number), 10)
+	}
+	return fmt.Sprintf("%d (%s)", b.Number, b.Session)
+}
+
 // Prepared is an open DDL transaction with every statement executed and nothing
-// visible to anybody. Exactly one of Commit and Rollback ends it.
+// visible to anybody. Rollback ends it, and so does Commit, except that after
+// NotDone Rollback must still be called: what it takes to clean up is not waited for
+// while sessions wait for the outcome. Rollback after any end is harmless.
 type Prepared interface {
-	// Backend is the server's process or connection id of the transaction, by
-	// which its end can be observed after the connection is lost.
-	Backend() uint32
-	// Commit sends COMMIT. NotDone carries the error that proves it, wrapping
-	// ErrConflict for 40001; Unknown carries what was seen last.
+	// Backend is the session of the transaction, by which its end can be observed
+	// after the connection is lost.
+	Backend() Backend
+	// Commit sends COMMIT and returns at the context's end at the latest. NotDone
+	// carries the error that proves it, wrapping ErrConflict for 40001; Unknown
+	// carries what was seen last.
 	Commit(ctx context.Context) (Outcome, error)
 	Rollback(ctx context.Context) error
 }
@@ -217,8 +251,8 @@ type Warehouse interface {
 	// ErrConflict; on any error nothing stays open.
 	Prepare(ctx context.Context, statements []string) (Prepared, error)
 	// BackendGone reports whether the session of a lost DDL connection has ended
-	// on the server.
-	BackendGone(ctx context.Context, backend uint32) (bool, error)
+	// on the server, whoever has its number now.
+	BackendGone(ctx context.Context, backend Backend) (bool, error)
 	// Barrier commits a harmless catalog change (a comment on an object of ours) so
 	// that any DDL transaction still open must fail.
 	Barrier(ctx context.Context, database string, on Ref) error

@@ -23,6 +23,7 @@ func (s *session) run() {
 	serverDone := make(chan struct{})
 	s.p.wg.Go(func() {
 		defer close(serverDone)
+		growStack(0)
 		s.serverEnded(s.pumpServer())
 	})
 	limit := s.clientEnded(s.pumpClient())
@@ -129,6 +130,9 @@ func (s *session) serverEnded(err error) {
 
 // report is the last of the session's log lines.
 func (s *session) report() {
+	if s.cause == nil && !s.p.logsDebug() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	args := []any{

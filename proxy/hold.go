@@ -69,6 +69,8 @@ type Stall struct {
 	P50      time.Duration `json:"p50"`
 	P99      time.Duration `json:"p99"`
 	Max      time.Duration `json:"max"`
+	// Waits are the single waits, sorted.
+	Waits []time.Duration `json:"-"`
 }
 
 // Hold closes the gates of a deployment's sessions, those included that log in
@@ -362,5 +364,6 @@ func (h *Hold) sum() {
 	}
 	slices.Sort(h.stalls)
 	at := func(q float64) time.Duration { return h.stalls[int(q*float64(len(h.stalls)-1)+0.5)] }
-	h.stall = Stall{Sessions: len(h.stalls), P50: at(0.5), P99: at(0.99), Max: h.stalls[len(h.stalls)-1]}
+	h.stall = Stall{Sessions: len(h.stalls), P50: at(0.5), P99: at(0.99), Max: h.stalls[len(h.stalls)-1],
+		Waits: h.stalls[:len(h.stalls):len(h.stalls)]}
 }

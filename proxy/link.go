@@ -22,6 +22,8 @@ type link struct {
 	out     []byte // what onWritable still has to write
 	outErr  error
 	writeFn func(fd uintptr) bool // onWritable, bound once: binding allocates
+
+	secured *secured // when conn is TLS
 }
 
 // newLink wraps conn, whose socket is base: the same unless conn is TLS.
@@ -36,7 +38,19 @@ func newLink(conn, base net.Conn) *link {
 			}
 		}
 	}
+	if w, ok := conn.(waiter); ok {
+		l.secured = newSecured(w, l.sock)
+	}
 	return l
+}
+
+// await waits, with no buffer held, until conn.Read will not wait. It returns at
+// once where that cannot be told: the read waits then.
+func (l *link) await() error {
+	if l.secured == nil {
+		return nil
+	}
+	return l.secured.conn.AwaitRead(l.secured.readable)
 }
 
 // write writes all of b. On the raw path it may be called from within a

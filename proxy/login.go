@@ -24,7 +24,9 @@ func (s *session) loginMessage(step *wire.Step, next *after) {
 		}
 	case 'S':
 		if name, value, ok := wire.ParseParameter(step.Body); ok {
-			s.params[string(name)] = string(value)
+			if tellsTraits(name) {
+				s.params[string(name)] = string(value)
+			}
 			s.have.Parameter(name, value)
 		}
 	case 'E':
@@ -91,7 +93,9 @@ func (s *session) finishLogin() (unit []byte, err error) {
 	s.mu.Lock()
 	s.wakeClient()
 	s.mu.Unlock()
-	s.p.log.Debug("session begins", "session", s.id, "user", s.user, "client", s.clientAddr, "deployment", dec.Deployment, "reason", dec.Reason)
+	if s.p.logsDebug() {
+		s.p.log.Debug("session begins", "session", s.id, "user", s.user, "client", s.clientAddr, "deployment", dec.Deployment, "reason", dec.Reason)
+	}
 	return unit, nil
 }
 

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -10,11 +11,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"mzcanary/internal/sim"
+	"mzcanary/internal/wire"
 	"mzcanary/proxy"
 	"mzcanary/router"
 )
@@ -70,7 +73,11 @@ func TestPressureChild(t *testing.T) {
 	case "":
 		t.Skip("skipped: only for the processes that other tests start")
 	case "sim":
-		childSim(t)
+		childSim(t, sim.Options{})
+	case "sim with TLS":
+		childSim(t, sim.Options{TLS: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}})
+	case "clients with TLS":
+		childClients(t)
 	case "files":
 		childFiles(t)
 	default:
@@ -88,8 +95,8 @@ func childListen(t *testing.T) net.Listener {
 	return ln
 }
 
-func childSim(t *testing.T) {
-	server := sim.New(sim.Options{})
+func childSim(t *testing.T, o sim.Options) {
+	server := sim.New(o)
 	setup, err := os.ReadFile(filepath.Join("..", "internal", "sim", "testdata", "conversations", "setup.sql"))
 	if err != nil {
 		t.Fatal(err)
@@ -189,5 +196,66 @@ func (s *stand) becomeMoved(n int) {
 			s.t.Fatalf("%d of %d sessions were moved", moved, n)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// childClients logs sessions in over TLS, which do nothing then.
+func childClients(t *testing.T) {
+	addr, count, _ := strings.Cut(os.Getenv(childClientsOf), " ")
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := loginAll(t, n, func() (net.Conn, error) {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return wire.ServerTLS{Mode: wire.TLSRequire}.Start(t.Context(), conn)
+	})
+	fmt.Printf("listening on %s\n", addr)
+	io.Copy(io.Discard, os.Stdin)
+	for _, c := range all {
+		c.quit()
+	}
+}
+
+const childClientsOf = "MZCANARY_TEST_PRESSURE_CLIENTS" // address and number
+
+// TestIdleSessionsOverTLS: what a session costs that does nothing, with TLS on both
+// legs. Clients and server are processes of their own.
+func TestIdleSessionsOverTLS(t *testing.T) {
+	n := sized(1000, 100)
+	upstream, end := startChild(t, "sim with TLS")
+	defer end()
+	d := shopDeployment()
+	d.Clusters = d.Schemas
+	s := newStand(t, upstream, func(c *proxy.Config) {
+		c.Kind = proxy.Materialize
+		c.Table = router.NewTable([]router.Deployment{d})
+		c.Limits.Startup = pressureGuard
+		c.Log = nil
+		c.ClientTLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+		dial := c.Dial
+		c.Dial = func(ctx context.Context) (net.Conn, error) {
+			conn, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return wire.ServerTLS{Mode: wire.TLSRequire}.Start(ctx, conn)
+		}
+	})
+	clients := func(n int) (end func()) {
+		_, end = startChild(t, "clients with TLS", childClientsOf+"="+s.addr+" "+strconv.Itoa(n))
+		return end
+	}
+	defer clients(1)() // what is made once
+	before := measure()
+	defer clients(n)()
+	grown := measure().minus(before)
+	each := func(b int64) int64 { return b / int64(n) }
+	t.Logf("an idle session with TLS on both legs: heap %d B, stacks %d B, resident %d B", each(grown.heap), each(grown.stacks), each(grown.rss))
+	if !raceEnabled && each(grown.heap+grown.stacks) > 42<<10 {
+		t.Errorf("an idle session costs %d bytes", each(grown.heap+grown.stacks))
 	}
 }

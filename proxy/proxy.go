@@ -77,10 +77,17 @@ type Config struct {
 	// DialCancel opens a connection for a CancelRequest; nil means Dial.
 	DialCancel func(ctx context.Context) (net.Conn, error)
 	Kind       ServerKind
-	// ClientTLS offers TLS to clients; nil answers SSLRequest with N.
+	// ClientTLS offers TLS to clients; nil answers SSLRequest with N. What its
+	// GetConfigForClient returns must come from wire.OfferTLS.
 	ClientTLS         *tls.Config
 	ClientTLSRequired bool
-	Limits            Limits
+	// ClientCertRequired refuses sessions whose client showed no certificate;
+	// ClientTLS must ask for one and verify what it is given.
+	ClientCertRequired bool
+	// ForwardedFor tells the server each client's address, as Materialize believes
+	// it of a proxy.
+	ForwardedFor bool
+	Limits       Limits
 	// ClientSet gives the rule of a deployment; nil means MapClientSet.
 	ClientSet func(deployment string) ClientSet
 	// QualifiedNames gives the rule of a deployment; nil means IgnoreQualified.
@@ -118,6 +125,9 @@ func (c *Config) setDefaults() {
 	def(&c.RetargetLimit, 10*time.Second)
 	if c.DialCancel == nil {
 		c.DialCancel = c.Dial
+	}
+	if c.ClientTLS != nil {
+		c.ClientTLS = wire.OfferTLS(c.ClientTLS)
 	}
 	if c.ClientSet == nil {
 		c.ClientSet = func(string) ClientSet { return MapClientSet }
@@ -191,7 +201,10 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			p.reg.connected()
-			p.wg.Go(func() { p.serveConn(conn) })
+			p.wg.Go(func() {
+				growStack(0)
+				p.serveConn(conn)
+			})
 		case ctx.Err() != nil || p.isDraining():
 			return nil
 		case !mayPass(err):
@@ -210,6 +223,19 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		}
 	}
 }
+
+// growStack makes the room at once that dialling and a login need on the stack of
+// a new goroutine. Grown step by step, it would be copied with many frames on it.
+//
+//go:noinline
+func growStack(at uint8) byte {
+	var room [6 << 10]byte
+	return room[at] // an index that the compiler does not know: it must make the room
+}
+
+// logsDebug tells whether lines that only describe are wanted; their arguments
+// cost more than the rest of the line.
+func (p *Proxy) logsDebug() bool { return p.log.Enabled(context.Background(), slog.LevelDebug) }
 
 // mayPass tells errors of Accept that end by themselves.
 func mayPass(err error) bool {
@@ -312,15 +338,4 @@ func (p *Proxy) putBuffer(b *[]byte) {
 		return
 	}
 	p.buffers.Put(b)
-}
-
-// fit gives the buffer for the next read of a connection that keeps one while
-// it waits, after a read of n bytes into b: large only while reads fill it.
-func (p *Proxy) fit(b *[]byte, n int) *[]byte {
-	large := n == len(*b)
-	if large == (len(*b) == largeBuffer) {
-		return b
-	}
-	p.putBuffer(b)
-	return p.getBuffer(large)
 }

@@ -131,8 +131,11 @@ func (s *session) fromClientPartial() bool { return s.fromClient.Partial() }
 
 // readPortable is the same for connections that are not plain TCP.
 func (c *clientPump) readPortable() error {
-	c.buf = c.s.p.getBuffer(false)
-	for {
+	for large := false; ; {
+		if err := c.s.client.await(); err != nil {
+			return err
+		}
+		c.buf = c.s.p.getBuffer(large)
 		n, err := c.s.client.conn.Read(*c.buf)
 		if n > 0 {
 			if ferr := c.forward((*c.buf)[:n]); ferr != nil {
@@ -143,11 +146,11 @@ func (c *clientPump) readPortable() error {
 				return nil // a read error that came with the bytes comes again
 			}
 		}
+		large = n == len(*c.buf)
+		c.free()
 		if err != nil {
-			c.free()
 			return err
 		}
-		c.buf = c.s.p.fit(c.buf, n)
 	}
 }
 

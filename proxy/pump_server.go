@@ -88,9 +88,12 @@ func (c *serverPump) onReadable(fd uintptr) bool {
 }
 
 func (c *serverPump) portable() error {
-	c.buf = c.s.p.getBuffer(false)
 	defer c.free()
-	for {
+	for large := false; ; {
+		if err := c.s.server.await(); err != nil {
+			return err
+		}
+		c.buf = c.s.p.getBuffer(large)
 		n, err := c.s.server.conn.Read(*c.buf)
 		if n > 0 {
 			if _, rerr := c.s.relay((*c.buf)[:n]); rerr != nil {
@@ -100,7 +103,8 @@ func (c *serverPump) portable() error {
 		if err != nil {
 			return err
 		}
-		c.buf = c.s.p.fit(c.buf, n)
+		large = n == len(*c.buf)
+		c.free()
 	}
 }
 

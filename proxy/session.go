@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/hex"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,7 @@ type gate struct {
 	track      *Tracker
 	have       Have
 	backend    wire.CancelKey    // the server's
-	params     map[string]string // reported during the login; nil after it
+	params     map[string]string // reported during the login, see tellsTraits; nil after it
 
 	fleet    *fleet // nil: unmanaged or not decided yet
 	reason   string // why it is managed or not
@@ -181,6 +182,10 @@ func newSession(p *Proxy, client *link, st *wire.Startup) *session {
 	}
 	s.application, _ = st.Get("application_name")
 	s.asked, _ = st.Arm(p.cfg.Kind.grammar())
+	// They are parts of the whole packet, which need not stay.
+	for _, kept := range []*string{&s.user, &s.database, &s.application, &s.asked} {
+		*kept = strings.Clone(*kept)
+	}
 	s.attn = attnLogin
 	s.fromServer.Side = wire.FromServer
 	s.track = NewTracker(Traits{Materialize: p.cfg.Kind == Materialize})

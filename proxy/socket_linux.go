@@ -52,3 +52,11 @@ func socketEnded(fd uintptr) bool {
 	}
 	return n == 0
 }
+
+// socketReadable: a read would not wait; it gives bytes, the end of the stream or
+// an error.
+func socketReadable(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err != unix.EAGAIN
+}

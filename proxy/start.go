@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -62,7 +61,7 @@ func (p *Proxy) startUp(conn net.Conn) *session {
 
 // connect admits a session and brings both legs to where the login begins.
 func (p *Proxy) connect(ctx context.Context, client *link, st *wire.Startup) (*session, error) {
-	packet, err := st.Encode(nil, p.cfg.Kind.grammar())
+	packet, err := st.Encode(nil, p.cfg.Kind.grammar(), p.forwarded(client.conn)...)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +79,18 @@ func (p *Proxy) connect(ctx context.Context, client *link, st *wire.Startup) (*s
 		return nil, f
 	}
 	return s, nil
+}
+
+// forwarded is what the server is told of the client: its address, if anything.
+func (p *Proxy) forwarded(client net.Conn) []wire.Param {
+	if !p.cfg.ForwardedFor {
+		return nil
+	}
+	t, ok := client.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return nil
+	}
+	return []wire.Param{{Name: wire.ForwardedFor, Value: t.AddrPort().Addr().Unmap().WithZone("").String()}}
 }
 
 // reach dials the server and sends it the client's start-up packet.
@@ -125,7 +136,7 @@ func (p *Proxy) dial(ctx context.Context) (*link, error) {
 		return nil, wire.Fail(wire.KindUpstreamDown, "", err)
 	}
 	base := conn
-	if t, ok := conn.(*tls.Conn); ok {
+	if t, ok := conn.(*wire.UpstreamTLS); ok {
 		base = t.NetConn()
 	}
 	p.keepAlive(base)
@@ -171,19 +182,31 @@ func (o *opener) open(ctx context.Context) (*wire.Startup, error) {
 				return nil, wire.Fail(wire.KindClientGone, "", err)
 			}
 		case wire.PacketDirectTLS:
-			if err := o.direct(ctx, packet.Head[:]); err != nil {
+			if err := o.direct(ctx, packet.Head); err != nil {
 				return nil, err
 			}
 		case wire.PacketCancel:
 			o.p.cancelRequest(packet.Cancel)
 			return nil, nil
 		case wire.PacketStartup:
-			if o.p.cfg.ClientTLSRequired && !o.secure {
-				return nil, wire.Fail(wire.KindTLSRequired, "", nil)
-			}
-			return packet.Startup, nil
+			return packet.Startup, o.proven()
 		}
 	}
+}
+
+// proven refuses a session whose client has not shown what is required of it. A
+// CancelRequest needs nothing of that: its key is its proof.
+func (o *opener) proven() error {
+	if o.p.cfg.ClientTLSRequired && !o.secure {
+		return wire.Fail(wire.KindTLSRequired, "", nil)
+	}
+	if !o.p.cfg.ClientCertRequired {
+		return nil
+	}
+	if t, ok := o.conn.(*wire.ClientTLS); !ok || len(t.ConnectionState().PeerCertificates) == 0 {
+		return wire.Fail(wire.KindClientCertificate, "", nil)
+	}
+	return nil
 }
 
 // deadline names the failure that a silent client is.
@@ -220,12 +243,7 @@ func (o *opener) direct(ctx context.Context, head []byte) error {
 }
 
 func (o *opener) handshake(ctx context.Context, conn net.Conn) error {
-	config := o.p.cfg.ClientTLS
-	if len(config.NextProtos) == 0 {
-		config = config.Clone()
-		config.NextProtos = []string{wire.ALPN}
-	}
-	secured, err := wire.ServeTLS(ctx, conn, config)
+	secured, err := wire.ServeTLS(ctx, conn, o.p.cfg.ClientTLS)
 	if err != nil {
 		o.mute = true
 		return err

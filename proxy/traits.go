@@ -55,6 +55,11 @@ func TraitsOf(lookup func(name string) (string, bool)) Traits {
 	return Traits{Strays: StraysIgnored, ReportsPath: reports, ReportsAll: reports}
 }
 
+// tellsTraits tells the parameters that TraitsOf asks for.
+func tellsTraits(name []byte) bool {
+	return string(name) == "mz_version" || string(name) == "search_path"
+}
+
 // twoNumbers reads "26.4.0-dev" as 26 and 4; what is no number is 0.
 func twoNumbers(version string) (major, minor int) {
 	parts := strings.SplitN(version, ".", 3)

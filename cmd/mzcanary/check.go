@@ -18,7 +18,12 @@ func (p *program) check() *cobra.Command {
 		Use:   "check",
 		Short: "Check configuration, connection, privileges and pairs",
 		Long: `Reads the configuration, connects as the control role and prints every finding with its remedy, all of them at once.
-Nothing is changed. Exit code 3 when a finding would refuse a rollout.
+Nothing is changed. Exit code 3 when a finding would refuse a rollout, or would keep clients out.
+
+A serve that answers at admin.address is asked who goes past it (P19); the list is then the one that rollout start looks at.
+
+Findings C01 and C02 are about the way between clients and server, as the control role meets it: authentication that cannot
+work through a proxy, and a server that does not take what the configuration adds to a login.
 
 --fix shows the missing rights (P11 and every other finding whose remedy is a GRANT), gives them, and looks again. They stay
 given; rollout start --fix gives them as part of a rollout, whose rollback takes them back.
@@ -81,12 +86,21 @@ func (p *program) printChecked(c *app.Checked) error {
 		return p.json(c)
 	}
 	fmt.Fprintf(p.out, "server: %s %s\n", c.Server.Kind, c.Server.Version)
+	for _, f := range c.Connection {
+		fmt.Fprintf(p.out, "  %s %-6s %s: %s\n", f.Code, f.Severity, f.Object, f.Sentence)
+		for _, remedy := range f.Remedies {
+			fmt.Fprintf(p.out, "      or: %s\n", remedy)
+		}
+	}
 	for _, d := range c.Deployments {
 		fmt.Fprintf(p.out, "deployment %s: %s (plan: %s)\n", d.Name, count(len(d.Findings), "finding"), d.Plan)
 		if len(d.Fixed) > 0 {
 			fmt.Fprintf(p.out, "  %s given before this was read\n", count(len(d.Fixed), "missing right"))
 		}
 		p.printFindings(p.out, d.Findings)
+		if !d.Sessions {
+			fmt.Fprintln(p.out, "  not looked at: sessions that go past the proxy (P19); only a running serve can tell, and none answered at admin.address")
+		}
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"mzcanary/internal/app"
 	"mzcanary/internal/sim"
 )
@@ -37,6 +39,19 @@ func TestCheckFix(t *testing.T) {
 		t.Errorf("said %s", errOut)
 	}
 	s.want(exitDone, []string{"0 findings"}, "check", "--fix")
+}
+
+func TestCheckPrintsConnectionFindings(t *testing.T) {
+	var out strings.Builder
+	p := &program{out: &out}
+	if err := p.printChecked(&app.Checked{Connection: []app.ConnectionFinding{{
+		Code: "C01", Severity: "warn", Object: "upstream.tls.mode", Sentence: "this is so", Remedies: []string{"do this", "do that"},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "  C01 warn   upstream.tls.mode: this is so\n      or: do this\n      or: do that\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("printed %q, want %q", &out, want)
+	}
 }
 
 // A right that a rollout gave goes away again with its rollback.
@@ -79,6 +94,25 @@ func TestCheckBesideItsOwnRollout(t *testing.T) {
 	s.want(exitDone, nil, "rollout", "promote", "--force", "--reason", "test")
 	s.await("in the window", func() bool { return s.status().Phase == "window" })
 	if out := s.want(exitRefused, []string{"P15 info", "keeps a version there"}, "check"); strings.Contains(out, "DROP") || strings.Contains(out, "take-over") {
+		t.Errorf("%s", out)
+	}
+}
+
+// TestCheckAsksWhoGoesPastTheProxy: check prints the list that a rollout's start looks
+// at, and says when part of it could not be seen.
+func TestCheckAsksWhoGoesPastTheProxy(t *testing.T) {
+	s := newSite(t, sim.Options{}, twoVersions)
+	past, err := pgx.Connect(t.Context(), "postgres://bi@"+s.server+"/materialize?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer past.Close(t.Context())
+	s.want(exitDone, []string{"P19 warn", "role bi", "1 session did not come through this proxy"}, "check")
+	nobody, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := s.want(exitDone, []string{"not looked at: sessions that go past the proxy (P19)"}, "check", "--set", "admin.address="+nobody); strings.Contains(out, "role bi") {
 		t.Errorf("%s", out)
 	}
 }

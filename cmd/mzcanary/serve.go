@@ -3,6 +3,9 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +21,8 @@ func (p *program) serve() *cobra.Command {
 		Short: "Run proxy, controller, API and metrics",
 		Long: `Runs until SIGTERM or an interrupt: then the attempt that is under way is finished or undone, sessions get
 shutdown.drain to end, and the journal resumes the rollout at the next start. The server may be down at start: clients are
-told so (08001) and /readyz says why.`,
+told so (08001) and /readyz says why. SIGHUP reads the certificate files again, which also happens by itself when they
+change; everything else in the configuration needs a restart.`,
 		Example: "  mzcanary serve -c deploy.yaml\n  mzcanary serve --set listen.address=0.0.0.0:6865",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,6 +35,10 @@ told so (08001) and /readyz says why.`,
 			if err != nil {
 				return err
 			}
+			defer onHangUp(func() {
+				opts.Log.Info("SIGHUP: reading the certificate files again; other changes of the configuration need a restart")
+				a.ReloadCertificates()
+			})()
 			return a.Run(cmd.Context())
 		},
 	}
@@ -44,6 +52,23 @@ told so (08001) and /readyz says why.`,
 		hide(cmd, hidden)
 	}
 	return cmd
+}
+
+// onHangUp calls act at every SIGHUP, until stop, which waits for the last one.
+func onHangUp(act func()) (stop func()) {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer close(done)
+		for range signals {
+			act()
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	}
 }
 
 // hide keeps a flag out of the help: it serves the demo, which has no hour, and

@@ -29,6 +29,7 @@ const patience = 20 * time.Second
 type site struct {
 	t      *testing.T
 	sim    *sim.Server
+	server string // its address
 	config string
 	proxy  string
 	admin  string
@@ -121,6 +122,7 @@ func newSite(t *testing.T, o sim.Options, build func(context.Context, *sim.Serve
 	s := &site{t: t, errOut: &lockedBuffer{}}
 	var addr string
 	s.sim, addr = serveSimulated(t, o, build)
+	s.server = addr
 	s.config, s.proxy, s.admin = writeConfig(t, addr)
 	ended := background(t, s.errOut, append([]string{"serve", "-c", s.config, "--tick", "10ms", "--watch", "50ms", "--settle", "100ms"}, flags...)...)
 	ctx, done := context.WithTimeout(t.Context(), patience)

@@ -45,6 +45,7 @@ type App struct {
 	cfg   *config.Config
 	opts  Options
 	log   *slog.Logger
+	certs *certificates
 	up    *upstream
 	proxy *proxy.Proxy
 	mz    *mz.Warehouse
@@ -68,17 +69,14 @@ func New(cfg *config.Config, opts Options) (*App, error) {
 	}
 	a := &App{cfg: cfg, opts: opts, log: opts.Log, bound: make(chan struct{})}
 	var err error
-	if a.up, err = newUpstream(cfg.Upstream); err != nil {
+	if a.certs, err = newCertificates(cfg, a.log); err != nil {
 		return nil, err
 	}
-	offered, err := clientTLS(cfg.Listen.TLS)
-	if err != nil {
-		return nil, err
-	}
+	a.up = newUpstream(cfg.Upstream, a.certs)
 	if a.store, err = deploy.OpenDir(cfg.State.Dir); err != nil {
 		return nil, err
 	}
-	if err := a.build(offered); err != nil {
+	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -147,8 +145,16 @@ func (a *App) Bound(ctx context.Context) (Addresses, error) {
 	}
 }
 
+// ReloadCertificates reads the certificate files now, changed or not; it is what
+// SIGHUP means. What cannot be used is logged, and leaves the old one in use.
+func (a *App) ReloadCertificates() { a.certs.reload() }
+
 // Control is the controller, for what runs in the same process.
 func (a *App) Control() deploy.API { return a.ctl }
+
+// bind leaves keep-alive to the proxy and to net/http, which set it anyway: set
+// here as well, it would cost four calls for each connection.
+var bind = net.ListenConfig{KeepAlive: -1}
 
 type listeners struct{ proxy, admin, observe net.Listener }
 
@@ -163,7 +169,7 @@ func (a *App) listen() (listeners, error) {
 		{"admin.address", a.cfg.Admin.Address, &l.admin, &a.addrs.Admin},
 		{"observe.address", a.cfg.Observe.Address, &l.observe, &a.addrs.Observe},
 	} {
-		ln, err := net.Listen("tcp", want.address)
+		ln, err := bind.Listen(context.Background(), "tcp", want.address)
 		if err != nil {
 			for _, open := range []net.Listener{l.proxy, l.admin, l.observe} {
 				if open != nil {
@@ -234,7 +240,7 @@ func (a *App) names() []string {
 func (a *App) metrics(stats *armstats.Set) *rolloutMetrics {
 	a.reg = prometheus.NewRegistry()
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		armstats.NewCollector(stats), a.proxy.Collector())
+		armstats.NewCollector(stats), a.proxy.Collector(), a.certs)
 	return newRolloutMetrics(a.reg, func() deploy.API { return a.ctl }, a.names())
 }
 

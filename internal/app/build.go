@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
 	"time"
@@ -16,7 +15,7 @@ import (
 )
 
 // build puts the parts together.
-func (a *App) build(offered *tls.Config) error {
+func (a *App) build() error {
 	table := a.table()
 	stats := armstats.NewSet(a.names())
 	kind := proxy.Materialize
@@ -24,17 +23,19 @@ func (a *App) build(offered *tls.Config) error {
 		kind = proxy.Postgres
 	}
 	a.proxy = proxy.New(proxy.Config{
-		Table:             table,
-		Stats:             stats,
-		Dial:              a.up.dial,
-		Kind:              kind,
-		ClientTLS:         offered,
-		ClientTLSRequired: a.cfg.Listen.TLS.Required,
-		Limits:            proxy.Limits{MaxSessions: a.cfg.Limits.MaxSessions, PerUser: a.cfg.Limits.PerUser, Startup: a.cfg.Limits.Startup},
-		ClientSet:         a.clientSet,
-		QualifiedNames:    a.qualifiedNames,
-		Log:               a.log,
-		Unsafe:            a.opts.Unsafe,
+		Table:              table,
+		Stats:              stats,
+		Dial:               a.up.dial,
+		Kind:               kind,
+		ClientTLS:          a.certs.clientTLS(),
+		ClientTLSRequired:  a.cfg.Listen.TLS.Required,
+		ClientCertRequired: a.cfg.Listen.TLS.ClientAuth == config.ClientAuthRequire,
+		ForwardedFor:       a.cfg.Upstream.ForwardedFor,
+		Limits:             proxy.Limits{MaxSessions: a.cfg.Limits.MaxSessions, PerUser: a.cfg.Limits.PerUser, Startup: a.cfg.Limits.Startup},
+		ClientSet:          a.clientSet,
+		QualifiedNames:     a.qualifiedNames,
+		Log:                a.log,
+		Unsafe:             a.opts.Unsafe,
 	})
 	a.mz = newWarehouse(a.cfg, a.up, a.log)
 	var err error

@@ -15,7 +15,9 @@ import (
 
 // Checked is what `check` found out.
 type Checked struct {
-	Server      deploy.ServerInfo   `json:"server"`
+	Server deploy.ServerInfo `json:"server"`
+	// Connection are the findings about the way between clients and server.
+	Connection  []ConnectionFinding `json:"connection"`
 	Deployments []CheckedDeployment `json:"deployments"`
 }
 
@@ -24,12 +26,20 @@ type CheckedDeployment struct {
 	Name     string           `json:"deployment"`
 	Plan     string           `json:"plan"`
 	Findings []deploy.Finding `json:"findings"`
+	// Sessions tells that a running serve was asked for what only it knows: P19, and the
+	// count of an accepted P09.
+	Sessions bool `json:"sessions_seen"`
 	// Fixed are the rights that were given before Findings were read again.
 	Fixed []deploy.Grant `json:"fixed,omitempty"`
 }
 
-// Refused reports whether any finding would refuse a rollout.
+// Refused reports whether any finding would refuse a rollout, or most clients.
 func (c *Checked) Refused() bool {
+	for _, f := range c.Connection {
+		if f.Severity == deploy.Refuse {
+			return true
+		}
+	}
 	for _, d := range c.Deployments {
 		for _, f := range d.Findings {
 			if f.Severity == deploy.Refuse {
@@ -58,15 +68,19 @@ func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 	if only != "" && cfg.Deployment(only) == nil {
 		return nil, fmt.Errorf("the configuration has no deployment %q", only)
 	}
-	up, err := newUpstream(cfg.Upstream)
+	certs, err := newCertificates(cfg, log)
 	if err != nil {
 		return nil, err
 	}
+	up := newUpstream(cfg.Upstream, certs)
 	w := newWarehouse(cfg, up, log)
 	defer w.Close()
 	out := &Checked{}
 	if out.Server, err = w.Server(ctx); err != nil {
 		return nil, cannotConnect(cfg, err)
+	}
+	if out.Connection, err = connectionFindings(ctx, cfg, up); err != nil {
+		return nil, cannotConnect(cfg, fmt.Errorf("%w: %w", deploy.ErrUnavailable, err))
 	}
 	for i := range cfg.Deployments {
 		d := &cfg.Deployments[i]
@@ -76,7 +90,12 @@ func check(ctx context.Context, cfg *config.Config, only string, log *slog.Logge
 		checked := CheckedDeployment{Name: d.Name, Plan: d.Rollout.Plan.String()}
 		look := func() ([]deploy.Finding, error) {
 			found, err := w.Preflight(ctx, spec(d), "")
-			return ownFindings(ctx, cfg, d.Name, found), err
+			if err != nil {
+				return nil, err
+			}
+			found = ownFindings(ctx, cfg, d.Name, found)
+			found, checked.Sessions = sessionFindings(ctx, cfg, d.Name, found)
+			return found, nil
 		}
 		if checked.Findings, err = look(); err == nil && show != nil {
 			err = fix(ctx, w, spec(d), &checked, look, show)
@@ -113,6 +132,36 @@ func ownFindings(ctx context.Context, cfg *config.Config, deployment string, fou
 		found = deploy.OwnFindings(found, s.Rollout)
 	}
 	return found
+}
+
+// sessionFindings adds what only the proxy knows, as a rollout's start does: who did
+// not come through it (P19), and whom an accepted change of shape concerns (P09). It
+// reports whether a serve answered.
+func sessionFindings(ctx context.Context, cfg *config.Config, deployment string, found []deploy.Finding) ([]deploy.Finding, bool) {
+	client := admin.NewClient(cfg.Admin.Address)
+	quick, cancel := context.WithTimeout(ctx, askServe)
+	_, err := client.Status(quick, deployment)
+	cancel()
+	if err != nil {
+		return found, false
+	}
+	theirs, err := client.Check(ctx, deployment) // reads the catalog as we did, so it takes as long
+	if err != nil {
+		return found, false
+	}
+	for _, f := range theirs {
+		switch {
+		case f.Code == "P19":
+			found = append(found, f)
+		case f.Code == "P09" && f.Severity == deploy.Warn:
+			for i := range found {
+				if found[i].Code == f.Code && found[i].Severity == f.Severity && found[i].Object == f.Object {
+					found[i] = f
+				}
+			}
+		}
+	}
+	return found, true
 }
 
 // askServe bounds the question to a serve on this machine, which need not run.

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mzcanary/deploy"
@@ -18,10 +20,9 @@ type rolloutMetrics struct {
 
 	phase, weight, share, exchanges, stopped *prometheus.Desc
 
-	attempts *prometheus.CounterVec
-	gather   *prometheus.HistogramVec
-	commit   *prometheus.HistogramVec
-	stall    *prometheus.HistogramVec
+	attempts, resolved *prometheus.CounterVec
+
+	gather, commit, resolve, closed, stall *prometheus.HistogramVec
 }
 
 func newRolloutMetrics(reg prometheus.Registerer, control func() deploy.API, deployments []string) *rolloutMetrics {
@@ -42,14 +43,22 @@ func newRolloutMetrics(reg prometheus.Registerer, control func() deploy.API, dep
 		stopped:   desc("rollout_stopped", "1 while a rollout stands still and somebody has to act, by cause.", "kind", "cause"),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mzcanary_promote_attempts_total",
 			Help: "Attempts to swap, by how they ended."}, []string{"deployment", "outcome"}),
-		gather: histogram("gather", "From the first gate closed until everybody was at a boundary."),
-		commit: histogram("commit", "COMMIT of the swap, from sending to its answer."),
-		stall:  histogram("stall", "Longest stall of a session in one attempt.", "wasted"),
+		resolved: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mzcanary_promote_resolved_total",
+			Help: "Attempts whose outcome was unknown at first, by what the ids said."}, []string{"deployment", "outcome"}),
+		gather:  histogram("gather", "From the first gate closed until everybody was at a boundary."),
+		commit:  histogram("commit", "COMMIT of the swap, from sending to its answer."),
+		resolve: histogram("resolve", "From a lost answer to COMMIT until the ids said what became of it. Nobody waits for it."),
+		closed:  histogram("closed", "From the first gate closed to the release: how long an attempt held sessions."),
+		stall:   histogram("stall", "How long each session that had something to say was held in an attempt; wasted: the attempt was not done.", "wasted"),
 	}
-	reg.MustRegister(m, m.attempts)
+	reg.MustRegister(m, m.attempts, m.resolved)
 	for _, d := range deployments {
-		m.gather.WithLabelValues(d)
-		m.commit.WithLabelValues(d)
+		for _, h := range []*prometheus.HistogramVec{m.gather, m.commit, m.resolve, m.closed} {
+			h.WithLabelValues(d)
+		}
+		for _, end := range []deploy.Ended{deploy.EndDone, deploy.EndNotDone} {
+			m.resolved.WithLabelValues(d, string(end))
+		}
 		m.stall.WithLabelValues(d, "false")
 		m.stall.WithLabelValues(d, "true")
 	}
@@ -98,19 +107,33 @@ func (m *rolloutMetrics) PhaseChanged(string, deploy.Phase, deploy.Phase) {}
 // Stopped implements deploy.Observer; the stop is read when metrics are.
 func (m *rolloutMetrics) Stopped(string, *deploy.Stop) {}
 
-// AttemptEnded implements deploy.Observer.
+// AttemptEnded implements deploy.Observer. Whether the stall of an unknown outcome
+// was wasted is known when it is resolved.
 func (m *rolloutMetrics) AttemptEnded(deployment string, a deploy.AttemptRecord) {
 	m.attempts.WithLabelValues(deployment, a.Outcome).Inc()
 	if !a.Held {
 		return
 	}
 	m.gather.WithLabelValues(deployment).Observe(a.Gather.Seconds())
+	m.closed.WithLabelValues(deployment).Observe(a.Closed.Seconds())
 	if a.Commit > 0 {
 		m.commit.WithLabelValues(deployment).Observe(a.Commit.Seconds())
 	}
-	wasted := "true"
-	if a.Outcome == "done" {
-		wasted = "false"
+	if a.Outcome != string(deploy.EndUnknown) {
+		m.stalled(deployment, a)
 	}
-	m.stall.WithLabelValues(deployment, wasted).Observe(a.Stall.Max.Seconds())
+}
+
+// AttemptResolved implements deploy.Observer.
+func (m *rolloutMetrics) AttemptResolved(deployment string, a deploy.AttemptRecord) {
+	m.resolved.WithLabelValues(deployment, a.Outcome).Inc()
+	m.resolve.WithLabelValues(deployment).Observe(a.Resolve.Seconds())
+	m.stalled(deployment, a)
+}
+
+func (m *rolloutMetrics) stalled(deployment string, a deploy.AttemptRecord) {
+	h := m.stall.WithLabelValues(deployment, strconv.FormatBool(a.Outcome != string(deploy.EndDone)))
+	for _, wait := range a.Stall.Waits {
+		h.Observe(wait.Seconds())
+	}
 }

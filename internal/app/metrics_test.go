@@ -113,11 +113,12 @@ func (p *program) counted(t *testing.T, name string, want float64, labels ...str
 func (m *metrics) bounded(t *testing.T, deployments ...string) {
 	t.Helper()
 	words := map[string]string{
-		"deployment": "|" + strings.Join(deployments, "|") + "|",
-		"arm":        "stable|canary",
-		"state":      "boundary|busy|streaming|unknown",
-		"class":      "ok|neutral|server|arm|other|connect|lost",
-		"wasted":     "true|false",
+		"deployment":  "|" + strings.Join(deployments, "|") + "|",
+		"arm":         "stable|canary",
+		"state":       "boundary|busy|streaming|unknown",
+		"class":       "ok|neutral|server|arm|other|connect|lost",
+		"wasted":      "true|false",
+		"certificate": "listener|client_ca|upstream_ca",
 	}
 	open := map[string]bool{"outcome": true, "kind": true, "phase": true, "cause": true, "reason": true, "le": true} // enums with their own tests
 	series := 0

@@ -197,3 +197,12 @@ func TestTLSToServer(t *testing.T) {
 		})
 	}
 }
+
+func serverTLS(t *testing.T, certFile, keyFile string) *tls.Config {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}
+}

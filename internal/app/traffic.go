@@ -122,7 +122,7 @@ func (h hold) Gather(ctx context.Context) deploy.HoldReport {
 
 func (h hold) Release() deploy.Stall {
 	s := h.h.Release()
-	return deploy.Stall{Sessions: s.Sessions, P50: s.P50, P99: s.P99, Max: s.Max}
+	return deploy.Stall{Sessions: s.Sessions, P50: s.P50, P99: s.P99, Max: s.Max, Waits: s.Waits}
 }
 
 func sessions(in []proxy.SessionInfo) []deploy.SessionInfo {

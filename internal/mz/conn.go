@@ -137,6 +137,8 @@ type connection struct {
 	written *atomic.Int64
 	// asked says that the server was asked on this connection whether it takes DDL.
 	asked bool
+	// session tells this session from later ones with its number; "" while not known.
+	session string
 	// notices collects the SQLSTATE of each notice of the current exchange.
 	notices *[]string
 }

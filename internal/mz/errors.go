@@ -48,11 +48,20 @@ func (w *Warehouse) failed(ctx context.Context, what string, err error) error {
 	if pgErr.Code == codeConflict || w.dialect.postgres() && lostRace(pgErr) {
 		return fmt.Errorf("%w: %s: %w", deploy.ErrConflict, what, text)
 	}
+	if w.dialect.readOnly(pgErr) {
+		return fmt.Errorf("%w: %s: %w", deploy.ErrReadOnly, what, text)
+	}
 	err = fmt.Errorf("%s: %w", what, text)
 	if how := w.rightMissing(pgErr); how != "" {
 		return &deploy.Mendable{Err: err, Mend: how}
 	}
 	return err
+}
+
+// readOnly tells a server that takes no changes from a transaction that may make none:
+// both are 25006 on Materialize.
+func (d dialect) readOnly(e *pgconn.PgError) bool {
+	return e.Code == codeReadOnly && (d.postgres() || strings.Contains(e.Message, "read-only mode") && e.Detail == "")
 }
 
 // lostRace says that PostgreSQL gave up on DDL because somebody else was changing the

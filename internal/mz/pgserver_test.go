@@ -238,6 +238,17 @@ func TestPostgresConflictAndCut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	again, err := w.Prepare(within(t, 20*time.Second), swap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reused := deploy.Backend{Number: again.Backend().Number, Session: tx.Backend().Session}
+	if gone, err := w.BackendGone(within(t, 20*time.Second), reused); err != nil || !gone || tx.Backend().Session == "" {
+		t.Errorf("the lost session %v, whose number a session of ours has now, is gone: %v, %v", tx.Backend(), gone, err)
+	}
+	if err := again.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ref := identified(t, w, spec)[0]
 	if err := w.Barrier(within(t, 20*time.Second), spec.Database, ref); err != nil {
 		t.Fatal(err)
@@ -257,7 +268,7 @@ func TestPostgresSessionEndedBeforeCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d, 10000)", tx.Backend()))
+	p.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d, 10000)", tx.Backend().Number))
 	got, err := tx.Commit(within(t, 20*time.Second))
 	if got != deploy.NotDone || err == nil || !strings.Contains(err.Error(), "57P01") {
 		t.Fatalf("%s, %v", got, err)

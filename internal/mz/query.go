@@ -159,7 +159,7 @@ func (w *Warehouse) liveDDL(ctx context.Context) (*connection, error) {
 // noteReadOnly remembers whether the server takes DDL.
 func (w *Warehouse) noteReadOnly(err error) {
 	pgErr := answered(err)
-	w.readOnly.Store(pgErr != nil && pgErr.Code == codeReadOnly && strings.Contains(pgErr.Message, "read-only mode") && pgErr.Detail == "")
+	w.readOnly.Store(pgErr != nil && w.dialect.readOnly(pgErr))
 }
 
 // quoteIdent quotes a name for use in a statement.

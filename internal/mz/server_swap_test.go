@@ -11,7 +11,7 @@ import (
 )
 
 // resolved waits until the session of a lost transaction has left the server.
-func (sh *shopOn) resolved(backend uint32) {
+func (sh *shopOn) resolved(backend deploy.Backend) {
 	sh.t.Helper()
 	ctx := within(sh.t, time.Minute)
 	for {
@@ -48,6 +48,10 @@ func TestSwapFenceAndBack(t *testing.T) {
 	}
 	if gone, err := sh.w.BackendGone(within(t, time.Minute), p.Backend()); err != nil || gone {
 		t.Errorf("the open transaction's session is gone: %v, %v", gone, err)
+	}
+	reused := deploy.Backend{Number: p.Backend().Number, Session: "of a lost session"}
+	if gone, err := sh.w.BackendGone(within(t, time.Minute), reused); err != nil || !gone || p.Backend().Session == "" {
+		t.Errorf("the session %v has the number of a lost one, which is gone: %v, %v", p.Backend(), gone, err)
 	}
 	if got, err := p.Commit(within(t, time.Minute)); got != deploy.Done {
 		t.Fatalf("%s, %v", got, err)

@@ -3,29 +3,30 @@ package mz
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"mzcanary/deploy"
 )
 
 // BackendGone reports whether the session of a lost DDL connection has ended.
-// Servers use the numbers again: a session of another role, or one of our own live
-// connections, under the same number proves that the lost one is gone.
-func (w *Warehouse) BackendGone(ctx context.Context, backend uint32) (bool, error) {
-	rows, err := w.read(ctx, "backend", strconv.FormatUint(uint64(backend), 10))
+// Servers use the numbers again, so it is looked for by what identifies it. Where
+// that is not known a session of another role, or one of our own live connections,
+// under the same number proves that the lost one is gone; any other of the control role
+// is taken for it.
+func (w *Warehouse) BackendGone(ctx context.Context, backend deploy.Backend) (bool, error) {
+	rows, err := w.read(ctx, "backend", strconv.FormatUint(uint64(backend.Number), 10))
 	if err != nil {
 		return false, err
 	}
+	if backend.Session != "" {
+		return !slices.ContainsFunc(rows, func(r row) bool { return r.text(1) == backend.Session }), nil
+	}
 	// Looked at after the reading: a number that is ours by now was free before.
-	if w.reading.backend.Load() == backend || w.ddl.backend.Load() == backend && !w.inTransaction.Load() {
+	if n := backend.Number; w.reading.backend.Load() == n || w.ddl.backend.Load() == n && !w.inTransaction.Load() {
 		return true, nil
 	}
-	for _, r := range rows {
-		if r.null(0) || r.yes(0) {
-			return false, nil
-		}
-	}
-	return true, nil
+	return !slices.ContainsFunc(rows, func(r row) bool { return r.null(0) || r.yes(0) }), nil
 }
 
 // backends are the numbers of our own live connections.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,8 +43,12 @@ func (w *Warehouse) Prepare(ctx context.Context, statements []string) (deploy.Pr
 	if err != nil {
 		return nil, err
 	}
+	if err := w.identify(ctx, conn); err != nil {
+		w.ddl.release()
+		return nil, err
+	}
 	w.inTransaction.Store(true)
-	p := &prepared{w: w, conn: conn, backend: conn.pg.PID()}
+	p := &prepared{w: w, conn: conn, backend: deploy.Backend{Number: conn.pg.PID(), Session: conn.session}}
 	for _, statement := range append([]string{"BEGIN"}, statements...) {
 		if err := p.execute(ctx, statement); err != nil {
 			p.abandon()
@@ -53,11 +58,27 @@ func (w *Warehouse) Prepare(ctx context.Context, statements []string) (deploy.Pr
 	return p, nil
 }
 
+// identify asks once per connection what tells its session from a later one with the
+// same number. A server that does not show the session leaves that unknown.
+func (w *Warehouse) identify(ctx context.Context, conn *connection) error {
+	if conn.session != "" {
+		return nil
+	}
+	rows, err := conn.query(ctx, w.dialect.text("backend"), strconv.FormatUint(uint64(conn.pg.PID()), 10))
+	if err != nil && answered(err) == nil {
+		return w.unavailable(ctx, fmt.Errorf("asking which session the ddl connection is: %w", err))
+	}
+	if len(rows) == 1 && rows[0].yes(0) {
+		conn.session = rows[0].text(1)
+	}
+	return nil
+}
+
 // prepared is an open DDL transaction. It owns the DDL connection until end.
 type prepared struct {
 	w       *Warehouse
 	conn    *connection
-	backend uint32
+	backend deploy.Backend
 	ended   bool
 }
 
@@ -74,8 +95,8 @@ func (p *prepared) execute(ctx context.Context, statement string) error {
 	return nil
 }
 
-// Backend is the number of the transaction's session on the server.
-func (p *prepared) Backend() uint32 { return p.backend }
+// Backend is the transaction's session on the server.
+func (p *prepared) Backend() deploy.Backend { return p.backend }
 
 // Commit sends COMMIT and says what is proven about it:
 //
@@ -89,7 +110,9 @@ func (p *prepared) Backend() uint32 { return p.backend }
 //	57 or 08), a cut, silence to the deadline, or a
 //	combination that makes no sense                       Unknown
 //
-// After Unknown the connection is cut, so that its session ends on the server.
+// After Unknown the connection is cut, so that its session ends on the server. After
+// NotDone nothing is cleaned up that takes time: sessions wait for the outcome, and
+// Rollback does it.
 func (p *prepared) Commit(ctx context.Context) (deploy.Outcome, error) {
 	if p.ended {
 		return deploy.NotDone, errors.New("COMMIT: the transaction has been ended before")
@@ -97,7 +120,7 @@ func (p *prepared) Commit(ctx context.Context) (deploy.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.w.cfg.DDLTimeout)
 	defer cancel()
 	if err := p.alive(ctx); err != nil {
-		p.abandon()
+		p.settle()
 		return deploy.NotDone, p.w.unavailable(ctx, fmt.Errorf("before COMMIT was sent: %w", err))
 	}
 	before := p.conn.written.Load()
@@ -105,15 +128,22 @@ func (p *prepared) Commit(ctx context.Context) (deploy.Outcome, error) {
 	sent := p.conn.written.Load() > before
 	outcome, err := p.judge(ctx, tag, err, sent)
 	p.w.log.Info("COMMIT", "outcome", outcome, "backend", p.backend, "error", err)
-	switch {
-	case outcome == deploy.Unknown:
+	switch outcome {
+	case deploy.Unknown:
 		p.end(true)
-	case outcome == deploy.NotDone:
-		p.abandon()
+	case deploy.NotDone:
+		p.settle()
 	default:
 		p.end(false)
 	}
 	return outcome, err
+}
+
+// settle gives the connection back if nothing has to be asked for that.
+func (p *prepared) settle() {
+	if !p.ended && (p.conn.pg.IsClosed() || p.conn.pg.TxStatus() == 'I') {
+		p.end(p.conn.pg.IsClosed())
+	}
 }
 
 // alive looks whether the connection is still there without sending anything: what
@@ -172,11 +202,7 @@ func (p *prepared) Rollback(context.Context) error {
 
 // abandon rolls back, or cuts the connection, and gives it back.
 func (p *prepared) abandon() {
-	if p.ended {
-		return
-	}
-	if p.conn.pg.IsClosed() || p.conn.pg.TxStatus() == 'I' {
-		p.end(p.conn.pg.IsClosed())
+	if p.settle(); p.ended {
 		return
 	}
 	// Not the caller's context: it may be over, and this must happen anyway.

@@ -84,6 +84,9 @@ func TestCommitOutcomes(t *testing.T) {
 				t.Errorf("a second Commit gave %s, %v", again, err)
 			}
 			// Whatever happened, the next DDL works.
+			if err := p.Rollback(t.Context()); err != nil {
+				t.Error(err)
+			}
 			next, err := w.Prepare(within(t, 10*time.Second), swapStatements)
 			if err != nil {
 				t.Fatalf("preparing again: %v", err)
@@ -144,6 +147,9 @@ func TestCommitAfterItsTime(t *testing.T) {
 	got, err := p.Commit(over)
 	if got != deploy.NotDone {
 		t.Fatalf("outcome %s (%v), want not done", got, err)
+	}
+	if err := p.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	if said := f.statements(); slices.Contains(said, "COMMIT") || !slices.Contains(said, "ROLLBACK") {
 		t.Errorf("the server saw %q; want a ROLLBACK and no COMMIT", said)
@@ -261,34 +267,76 @@ func TestBackendGone(t *testing.T) {
 		return reply{}
 	}}
 	w := f.warehouse()
+	rows = [][]string{{"true", "ours"}}
 	p, err := w.Prepare(within(t, 10*time.Second), swapStatements)
 	if err != nil {
 		t.Fatal(err)
 	}
+	number := p.Backend().Number
+	if p.Backend().Session != "ours" {
+		t.Errorf("the transaction's session is %v", p.Backend())
+	}
 	for _, c := range []struct {
 		name    string
 		rows    [][]string
-		backend uint32
+		backend deploy.Backend
 		want    bool
 	}{
-		{"no row", nil, 77, true},
-		{"a session of our role", [][]string{{"true"}}, 77, false},
-		{"a session of a role that is gone", [][]string{{"NULL"}}, 77, false},
-		{"number used by another role", [][]string{{"false"}}, 77, true},
-		{"our open transaction", [][]string{{"true"}}, p.Backend(), false},
+		{"no row", nil, deploy.Backend{Number: 77, Session: "lost"}, true},
+		{"the session itself", [][]string{{"true", "lost"}}, deploy.Backend{Number: 77, Session: "lost"}, false},
+		{"the session itself, its role gone", [][]string{{"NULL", "lost"}}, deploy.Backend{Number: 77, Session: "lost"}, false},
+		{"number used again by our role", [][]string{{"true", "later"}}, deploy.Backend{Number: 77, Session: "lost"}, true},
+		{"number used again by our open transaction", [][]string{{"true", "ours"}}, deploy.Backend{Number: number, Session: "lost"}, true},
+		{"our open transaction", [][]string{{"true", "ours"}}, p.Backend(), false},
+		{"unknown session: no row", nil, deploy.Backend{Number: 77}, true},
+		{"unknown session: one of our role", [][]string{{"true", "x"}}, deploy.Backend{Number: 77}, false},
+		{"unknown session: of a role that is gone", [][]string{{"NULL", "x"}}, deploy.Backend{Number: 77}, false},
+		{"unknown session: number used by another role", [][]string{{"false", "x"}}, deploy.Backend{Number: 77}, true},
+		{"unknown session: our open transaction", [][]string{{"true", "x"}}, deploy.Backend{Number: number}, false},
+		{"unknown session: our reading connection", [][]string{{"true", "x"}}, deploy.Backend{Number: w.reading.backend.Load()}, true},
 	} {
 		rows = c.rows
-		got, err := w.BackendGone(within(t, 10*time.Second), c.backend)
+		backend := c.backend
+		if backend.Number == 0 { // the reading connection is open by now
+			backend.Number = w.reading.backend.Load()
+		}
+		got, err := w.BackendGone(within(t, 10*time.Second), backend)
 		if err != nil || got != c.want {
 			t.Errorf("%s: gone %v (%v), want %v", c.name, got, err, c.want)
 		}
 	}
-	rows = [][]string{{"true"}}
-	if got, err := w.BackendGone(within(t, 10*time.Second), w.reading.backend.Load()); err != nil || !got {
-		t.Errorf("number used again by our reading connection: gone %v (%v)", got, err)
+	if err := p.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// COMMIT gives its word at once, whatever the ROLLBACK that may be left takes: while
+// it is waited for, sessions wait.
+func TestCommitDoesNotWaitForARollback(t *testing.T) { synctest.Test(t, commitBeforeRollback) }
+
+func commitBeforeRollback(t *testing.T) {
+	f := &fake{t: t}
+	f.answer = func(sql string) reply { return reply{silent: sql == "ROLLBACK"} }
+	w := f.warehouse()
+	p, err := w.Prepare(within(t, 10*time.Second), swapStatements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	began := time.Now()
+	got, err := p.Commit(over)
+	if took := time.Since(began); got != deploy.NotDone || err == nil || took > 10*time.Millisecond {
+		t.Fatalf("outcome %s after %s, %v", got, took, err)
+	}
+	if slices.Contains(f.statements(), "ROLLBACK") {
+		t.Error("COMMIT rolled back")
 	}
 	if err := p.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if w.ddl.backend.Load() != 0 {
+		t.Error("the silent connection is still in use")
 	}
 }
 

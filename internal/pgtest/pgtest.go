@@ -88,8 +88,19 @@ func Missing(tb testing.TB, format string, args ...any) {
 
 const startTime = 60 * time.Second
 
+// Options are how a server may differ from the one Start gives.
+type Options struct {
+	// Cert and Key are PEM; with them the server offers TLS.
+	Cert, Key []byte
+	// Settings are lines of postgresql.conf, which count more than ours.
+	Settings []string
+}
+
 // Start starts a server and waits until it answers. Stop must be called.
-func Start() (*Server, error) {
+func Start() (*Server, error) { return StartWith(Options{}) }
+
+// StartWith is Start with options.
+func StartWith(o Options) (*Server, error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -103,13 +114,13 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Host: "127.0.0.1", dir: dir, done: make(chan error, 1)}
-	if err := s.start(bin, cred); err != nil {
+	if err := s.start(bin, cred, o); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Server) start(bin string, cred *syscall.Credential) error {
+func (s *Server) start(bin string, cred *syscall.Credential, o Options) error {
 	ctx, done := context.WithTimeout(context.Background(), startTime)
 	defer done()
 	if cred != nil {
@@ -123,7 +134,7 @@ func (s *Server) start(bin string, cred *syscall.Credential) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	if err := s.configure(data, cred); err != nil {
+	if err := s.configure(data, cred, o); err != nil {
 		return err
 	}
 	var err error
@@ -142,15 +153,21 @@ func (s *Server) start(bin string, cred *syscall.Credential) error {
 	return s.awaitReady(ctx)
 }
 
-func (s *Server) configure(data string, cred *syscall.Credential) error {
+func (s *Server) configure(data string, cred *syscall.Credential, o Options) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
 	s.Port = port
-	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\nmax_connections = 400\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 32MB\nlog_min_messages = fatal\n", port)
+	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = ''\nmax_connections = 400\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 32MB\nlog_min_messages = fatal\n", port) +
+		strings.Join(o.Settings, "\n") + "\n"
 	hba := "host all " + RoleCleartext + " 127.0.0.1/32 password\nhost all " + RoleMD5 + " 127.0.0.1/32 md5\nhost all " + RoleSCRAM + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
-	for name, text := range map[string]string{"postgresql.conf": conf, "pg_hba.conf": hba} {
+	files := map[string]string{"postgresql.conf": conf, "pg_hba.conf": hba}
+	if o.Cert != nil {
+		files["postgresql.conf"] += "ssl = on\n"
+		files["server.crt"], files["server.key"] = string(o.Cert), string(o.Key)
+	}
+	for name, text := range files {
 		path := filepath.Join(data, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return err

@@ -192,6 +192,9 @@ func (se *session) describeMessage(m *pgproto3.Describe) error {
 	} else {
 		p := se.portals[m.Name]
 		if p == nil {
+			p = se.cursors[m.Name] // a cursor of DECLARE is a portal too
+		}
+		if p == nil {
 			return failf("34000", "portal %q does not exist", m.Name)
 		}
 		st, formats = p.stmt, p.formats

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // connectPGX logs in by the driver; extra is "key=value" pairs of the connection string.
@@ -207,6 +208,42 @@ func TestAuthentication(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDescribeOfADeclaredCursor: a cursor is a portal by its name, which psycopg's server-side cursors rely on.
+func TestDescribeOfADeclaredCursor(t *testing.T) {
+	t.Parallel()
+	_, addr := prepareVersions(t, Options{})
+	c := connectPGX(t, addr, "options='-c cluster=prod -c search_path=prod'").PgConn()
+	if _, err := c.Exec(t.Context(), "BEGIN; DECLARE c CURSOR FOR SELECT version, k FROM answer").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	f := c.Frontend()
+	f.SendDescribe(&pgproto3.Describe{ObjectType: 'P', Name: "c"})
+	f.SendSync(&pgproto3.Sync{})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, ok := m.(*pgproto3.RowDescription)
+	if !ok || len(row.Fields) != 2 || string(row.Fields[1].Name) != "k" {
+		t.Errorf("described as %T %+v", m, m)
+	}
+}
+
+// TestCopyOfABadValue: it is the format of the data that is wrong, on every version.
+func TestCopyOfABadValue(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"v26.4.0", "v26.39.0"} {
+		_, addr := prepareVersions(t, Options{Version: version})
+		_, err := connectPGX(t, addr, "").PgConn().CopyFrom(t.Context(), strings.NewReader("number\tx\n"), "COPY base FROM STDIN")
+		if codeOf(err) != "22P04" || !strings.Contains(err.Error(), "unable to decode column: invalid input syntax for type integer") {
+			t.Errorf("%s: %v", version, err)
+		}
 	}
 }
 

@@ -154,3 +154,5 @@ func IsReset(body []byte) bool {
 		body = body[i+1:]
 	}
 }
+
+func cstring(b []byte) (text, rest []byte, ok bool) { return bytes.Cut(b, []byte{0}) }

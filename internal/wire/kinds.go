@@ -9,32 +9,33 @@ type Kind uint8
 
 // The kinds of failure, in the order of a connection's life.
 const (
-	KindNone             Kind = iota // no failure; the zero value
-	KindProbe                        // connected and went away without a byte; not an error
-	KindBadStartup                   // start-up packet malformed
-	KindTooLong                      // start-up packet longer than servers accept
-	KindProtocolVersion              // protocol 1.0, 2.0, or a number nobody knows
-	KindDuplicateSSL                 // SSLRequest twice
-	KindDuplicateGSS                 // GSSENCRequest twice
-	KindDirectTLS                    // a TLS ClientHello where none was expected
-	KindHTTP                         // an HTTP request
-	KindTLSRequired                  // plain text where only TLS is allowed
-	KindTLSHandshake                 // the client's TLS handshake failed
-	KindStartupDeadline              // start-up and login took longer than allowed
-	KindTooManySessions              // the proxy's limit of sessions
-	KindTooManyForUser               // the proxy's limit of sessions of one user
-	KindNoCanary                     // canary asked for, and there is none
-	KindBadArm                       // mzcanary.arm with a value that is no arm
-	KindShuttingDown                 // the proxy is stopping
-	KindUpstreamDown                 // no connection to the server
-	KindUpstreamTLS                  // TLS to the server impossible or not trusted
-	KindUpstreamLost                 // the server's connection broke
-	KindUpstreamProtocol             // the server said what no server says
-	KindProtocol                     // the client broke the protocol after login
-	KindTerminated                   // ended by a policy the operator chose
-	KindRetargetLost                 // a retarget got no answer in time
-	KindClientGone                   // the client went away; nothing to say to it
-	KindInternal                     // a fault of the proxy itself
+	KindNone              Kind = iota // no failure; the zero value
+	KindProbe                         // connected and went away without a byte; not an error
+	KindBadStartup                    // start-up packet malformed
+	KindTooLong                       // start-up packet longer than servers accept
+	KindProtocolVersion               // protocol 1.0, 2.0, or a number nobody knows
+	KindDuplicateSSL                  // SSLRequest twice
+	KindDuplicateGSS                  // GSSENCRequest twice
+	KindDirectTLS                     // a TLS ClientHello where none was expected
+	KindHTTP                          // an HTTP request
+	KindTLSRequired                   // plain text where only TLS is allowed
+	KindTLSHandshake                  // the client's TLS handshake failed
+	KindClientCertificate             // the client showed no certificate, or one that is not trusted
+	KindStartupDeadline               // start-up and login took longer than allowed
+	KindTooManySessions               // the proxy's limit of sessions
+	KindTooManyForUser                // the proxy's limit of sessions of one user
+	KindNoCanary                      // canary asked for, and there is none
+	KindBadArm                        // mzcanary.arm with a value that is no arm
+	KindShuttingDown                  // the proxy is stopping
+	KindUpstreamDown                  // no connection to the server
+	KindUpstreamTLS                   // TLS to the server impossible or not trusted
+	KindUpstreamLost                  // the server's connection broke
+	KindUpstreamProtocol              // the server said what no server says
+	KindProtocol                      // the client broke the protocol after login
+	KindTerminated                    // ended by a policy the operator chose
+	KindRetargetLost                  // a retarget got no answer in time
+	KindClientGone                    // the client went away; nothing to say to it
+	KindInternal                      // a fault of the proxy itself
 	kindCount
 )
 
@@ -65,6 +66,8 @@ var kindTable = [kindCount]kindFacts{
 	KindTLSRequired: {"tls_required", "08004", "TLS is required here",
 		"Connect with sslmode=require or stricter."},
 	KindTLSHandshake: {"tls_handshake", "08006", "the TLS handshake failed", ""},
+	KindClientCertificate: {"client_certificate", "28000", "a trusted client certificate is required here",
+		"Connect with sslcert and sslkey of a certificate from the authority in listen.tls.client_ca_file."},
 	KindStartupDeadline: {"startup_deadline", "08006", "login took too long",
 		"Finish the login within limits.startup."},
 	KindTooManySessions: {"too_many_sessions", "53300", "too many sessions",

@@ -25,7 +25,7 @@ type Packet struct {
 	Kind    PacketKind
 	Startup *Startup  // of PacketStartup
 	Cancel  CancelKey // of PacketCancel
-	Head    [4]byte   // of PacketDirectTLS: the bytes already read, to be replayed with Prepend
+	Head    []byte    // of PacketDirectTLS: the bytes already read, to be replayed with Prepend
 }
 
 // CancelKey is what BackendKeyData gives and CancelRequest brings back.
@@ -45,38 +45,41 @@ type Opening struct {
 // Read reads the next packet. The caller answers SSLRequest and GSSENCRequest
 // and calls Read again, on the TLS connection after an 'S'.
 func (o *Opening) Read(r io.Reader) (Packet, error) {
-	var head [4]byte
-	if n, err := io.ReadFull(r, head[:]); err != nil {
-		return Packet{}, startupReadFailure(n, err)
+	// No packet is shorter than the 8 bytes of its length and version; the first 4
+	// are enough to refuse what is none.
+	head := make([]byte, 8)
+	got, err := io.ReadAtLeast(r, head, 4)
+	if err != nil {
+		return Packet{}, startupReadFailure(got, err)
 	}
 	if head[0] == 0x16 {
 		if o.AllowDirectTLS && !o.ssl && !o.gss {
-			return Packet{Kind: PacketDirectTLS, Head: head}, nil
+			return Packet{Kind: PacketDirectTLS, Head: head[:got]}, nil
 		}
 		return Packet{}, Fail(KindDirectTLS, "", nil)
 	}
-	if isHTTP(head) {
+	if isHTTP(head[:4]) {
 		return Packet{}, Fail(KindHTTP, "", nil)
 	}
-	length := binary.BigEndian.Uint32(head[:])
+	length := binary.BigEndian.Uint32(head)
 	if length < 8 {
 		return Packet{}, Fail(KindBadStartup, fmt.Sprintf("length %d is too small", length), nil)
 	}
 	if length-4 > maxStartupBody {
 		return Packet{}, Fail(KindTooLong, fmt.Sprintf("length %d, at most %d", length, maxStartupBody+4), nil)
 	}
-	body := make([]byte, length-4)
-	if n, err := io.ReadFull(r, body[:4]); err != nil {
-		return Packet{}, startupReadFailure(4+n, err)
+	if n, err := io.ReadFull(r, head[got:]); err != nil {
+		return Packet{}, startupReadFailure(got+n, err)
 	}
-	version := binary.BigEndian.Uint32(body)
+	version := binary.BigEndian.Uint32(head[4:])
 	if err := o.admit(version, length); err != nil {
 		return Packet{}, err
 	}
-	if n, err := io.ReadFull(r, body[4:]); err != nil {
+	body := make([]byte, length-8)
+	if n, err := io.ReadFull(r, body); err != nil {
 		return Packet{}, startupReadFailure(8+n, err)
 	}
-	return o.packet(version, body[4:])
+	return o.packet(version, body)
 }
 
 // admit refuses what cannot be a packet of this version before its body is
@@ -134,8 +137,8 @@ func startupReadFailure(got int, err error) *Failure {
 	return Fail(KindBadStartup, fmt.Sprintf("nothing more after %d bytes", got), err)
 }
 
-func isHTTP(head [4]byte) bool {
-	switch string(head[:]) {
+func isHTTP(head []byte) bool {
+	switch string(head) {
 	case "GET ", "POST", "HEAD", "PUT ", "OPTI", "DELE", "PATC", "CONN", "TRAC", "PRI ":
 		return true
 	}
@@ -154,10 +157,10 @@ type Startup struct {
 
 // ParseStartup reads the body behind the version. The error is a *Failure.
 func ParseStartup(version uint32, body []byte) (*Startup, error) {
-	s := &Startup{Version: version}
-	rest := body
+	s := &Startup{Version: version, Params: make([]Param, 0, 8)}
+	rest := string(body) // which all names and values are parts of
 	for {
-		name, after, ok := cstring(rest)
+		name, after, ok := strings.Cut(rest, "\x00")
 		if !ok {
 			return nil, Fail(KindBadStartup, "no terminator behind the parameters", nil)
 		}
@@ -165,26 +168,17 @@ func ParseStartup(version uint32, body []byte) (*Startup, error) {
 		if len(name) == 0 {
 			break
 		}
-		value, after, ok := cstring(rest)
+		value, after, ok := strings.Cut(rest, "\x00")
 		if !ok {
 			return nil, Fail(KindBadStartup, "a parameter without a value", nil)
 		}
 		rest = after
-		s.Params = append(s.Params, Param{string(name), string(value)})
+		s.Params = append(s.Params, Param{name, value})
 	}
 	if len(rest) != 0 {
 		return nil, Fail(KindBadStartup, "bytes behind the terminator", nil)
 	}
 	return s, nil
-}
-
-func cstring(b []byte) (text, rest []byte, ok bool) {
-	for i, c := range b {
-		if c == 0 {
-			return b[:i], b[i+1:], true
-		}
-	}
-	return nil, b, false
 }
 
 // Get gives a parameter as the servers see it: of equal names the last one
@@ -234,8 +228,9 @@ func (s *Startup) Arm(g Grammar) (value string, ok bool) {
 
 // Encode appends the packet for the server: version 3.0, the client's own
 // parameters in their order, without the keys that are the proxy's or that
-// servers trust a proxy to set. Errors with a *Failure when too long.
-func (s *Startup) Encode(dst []byte, g Grammar) ([]byte, error) {
+// servers trust a proxy to set, and then what the proxy adds. Errors with a
+// *Failure when too long.
+func (s *Startup) Encode(dst []byte, g Grammar, added ...Param) ([]byte, error) {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, Version30)
@@ -253,6 +248,9 @@ func (s *Startup) Encode(dst []byte, g Grammar) ([]byte, error) {
 		}
 		dst = appendText(appendText(dst, p.Name), value)
 	}
+	for _, p := range added {
+		dst = appendText(appendText(dst, p.Name), p.Value)
+	}
 	dst = append(dst, 0)
 	if body := len(dst) - at - 4; body > maxStartupBody {
 		return nil, Fail(KindTooLong, fmt.Sprintf("%d bytes, at most %d", body, maxStartupBody), nil)
@@ -262,11 +260,22 @@ func (s *Startup) Encode(dst []byte, g Grammar) ([]byte, error) {
 
 const armName = "mzcanary.arm"
 
-// reservedKey tells the names that never reach a server from a client:
-// the proxy's own, and the two that Materialize trusts blindly.
+// ForwardedFor is the parameter in which Materialize believes a proxy about the
+// address of its client.
+const ForwardedFor = "mz_forwarded_for"
+
+// reservedKey tells the names that never reach a server from a client: the
+// proxy's own, and the two that Materialize trusts blindly. It knows more
+// spellings than any server is known to take for these names.
 func reservedKey(name string) bool {
+	name = strings.Trim(name, " \t\n\v\f\r\"'")
 	if len(name) >= len("mzcanary.") && strings.EqualFold(name[:len("mzcanary.")], "mzcanary.") {
 		return true
 	}
-	return strings.EqualFold(name, "mz_forwarded_for") || strings.EqualFold(name, "mz_connection_uuid")
+	return sameName(name, ForwardedFor) || sameName(name, "mz_connection_uuid")
+}
+
+// sameName compares without regard to case and to the kind of dash.
+func sameName(name, with string) bool {
+	return len(name) == len(with) && strings.EqualFold(strings.ReplaceAll(name, "-", "_"), with)
 }

@@ -120,7 +120,7 @@ func TestReadErrorIsKept(t *testing.T) {
 func TestS4DirectTLSAllowed(t *testing.T) {
 	o := Opening{AllowDirectTLS: true}
 	p, err := o.Read(bytes.NewReader([]byte{0x16, 3, 1, 2, 0, 1}))
-	if err != nil || p.Kind != PacketDirectTLS || p.Head != [4]byte{0x16, 3, 1, 2} {
+	if err != nil || p.Kind != PacketDirectTLS || !bytes.Equal(p.Head, []byte{0x16, 3, 1, 2, 0, 1}) {
 		t.Fatalf("%+v %v", p, err)
 	}
 }
@@ -213,6 +213,39 @@ func TestS18ReservedKeysAreTakenOut(t *testing.T) {
 	}
 	if arm, ok := s.Arm(GrammarMaterialize); !ok || arm != "canary" {
 		t.Errorf("a direct parameter beats options: %q", arm)
+	}
+}
+
+// TestS18EverySpelling: however a client writes the names that servers believe a
+// proxy about, directly or in options, the server sees none of them, and the rest as
+// it was. What the proxy itself says goes out last, once.
+func TestS18EverySpelling(t *testing.T) {
+	names := []string{"mz_forwarded_for", "MZ_FORWARDED_FOR", "Mz_Forwarded_For", "mz-forwarded-for", "mz_forwarded-FOR", " mz_forwarded_for", "mz_forwarded_for\t",
+		`"mz_forwarded_for"`, "mz_connection_uuid", "MZ_CONNECTION_UUID", "mz-connection-uuid"}
+	for _, g := range []Grammar{GrammarMaterialize, GrammarPostgres} {
+		for _, name := range names {
+			escaped := strings.ReplaceAll(strings.ReplaceAll(name, " ", `\ `), "\t", "\\\t")
+			needless := strings.NewReplacer("o", `\o`, "O", `\O`).Replace(escaped)
+			for _, options := range []string{
+				"-c " + escaped + "=6.6.6.6", "-c" + escaped + "=6.6.6.6", "--" + escaped + "=6.6.6.6", "-c " + needless + "=6.6.6.6", "-c " + escaped + `=\ 6\ -c`,
+			} {
+				s := &Startup{Version: Version30, Params: []Param{{"user", "u"}, {name, "6.6.6.6"}, {"options", "-c a=b " + options + " --c=d"}, {name, "7.7.7.7"}, {"options", options}}}
+				out, err := s.Encode(nil, g, Param{ForwardedFor, "10.0.0.1"})
+				want := startupPacket(Version30, "user", "u", "options", "-c a=b --c=d", ForwardedFor, "10.0.0.1")
+				if err != nil || !bytes.Equal(out, want) {
+					t.Errorf("%q in %q: %q %v", name, options, out, err)
+				}
+				if out, _ = s.Encode(nil, g); bytes.Contains(bytes.ToLower(out), []byte("forwarded")) || bytes.Contains(out, []byte("uuid")) {
+					t.Errorf("%q in %q: %q", name, options, out)
+				}
+			}
+		}
+	}
+	for _, name := range []string{"mz_forwarded", "mz_forwarded_for_me", "xmz_forwarded_for", "forwarded_for", "mz_connection", "mzcanaries"} {
+		s := &Startup{Version: Version30, Params: []Param{{"user", "u"}, {name, "1"}, {"options", "-c " + name + "=1"}}}
+		if out, err := s.Encode(nil, GrammarMaterialize); err != nil || !bytes.Equal(out, startupPacket(Version30, "user", "u", name, "1", "options", "-c "+name+"=1")) {
+			t.Errorf("%q is the client's own: %q %v", name, out, err)
+		}
 	}
 }
 

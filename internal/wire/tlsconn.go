@@ -3,10 +3,7 @@ package wire
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 )
@@ -23,23 +20,47 @@ const ALPN = "postgresql"
 // at most 8 KiB of plaintext and one write to the socket.
 type ClientTLS struct {
 	*tls.Conn
-	under *coalescer
-	mu    sync.Mutex // one batch at a time
+	reading idleReader
+	under   *coalescer
+	mu      sync.Mutex // one batch at a time
+}
+
+// OfferTLS returns a copy of config as clients are served with: it names the
+// protocol (a client that names none is served as well), keeps record sizes even,
+// and gives out no tickets: no client of this protocol comes back with one, and
+// PostgreSQL gives none either.
+func OfferTLS(config *tls.Config) *tls.Config {
+	config = config.Clone()
+	if len(config.NextProtos) == 0 {
+		config.NextProtos = []string{ALPN}
+	}
+	config.DynamicRecordSizingDisabled = true
+	config.SessionTicketsDisabled = true
+	return config
 }
 
 // ServeTLS starts TLS as the server of a client's connection and completes the
-// handshake. config is not changed. The error is a *Failure; the connection
-// stays open.
+// handshake, with a config of [OfferTLS], which all connections share. The error is
+// a *Failure; the connection stays open.
 func ServeTLS(ctx context.Context, conn net.Conn, config *tls.Config) (*ClientTLS, error) {
-	config = config.Clone()
-	config.DynamicRecordSizingDisabled = true
-	under := &coalescer{Conn: conn}
+	dry := &dryConn{Conn: conn}
+	under := &coalescer{Conn: dry}
 	c := &ClientTLS{Conn: tls.Server(under, config), under: under}
+	c.reading = idleReader{secured: c.Conn, under: dry}
 	if err := c.HandshakeContext(ctx); err != nil {
+		if _, theirs := errors.AsType[*tls.CertificateVerificationError](err); theirs {
+			return nil, Fail(KindClientCertificate, "the one that was shown is not trusted", err)
+		}
 		return nil, Fail(KindTLSHandshake, "", err)
 	}
 	return c, nil
 }
+
+// AwaitRead waits until Read will give bytes at once; see idleReader.
+func (c *ClientTLS) AwaitRead(readable func() error) error { return c.reading.await(readable) }
+
+// Read implements net.Conn.
+func (c *ClientTLS) Read(p []byte) (int, error) { return c.reading.read(p) }
 
 // Write writes p in records of at most 8 KiB and flushes once.
 func (c *ClientTLS) Write(p []byte) (int, error) {
@@ -115,118 +136,6 @@ func (c *coalescer) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
-}
-
-// CloseWrite closes the writing half of the TCP connection under TLS, if it
-// has one.
-func (c *coalescer) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// TLSMode is how the connection to the server is protected.
-type TLSMode uint8
-
-// The modes, with libpq's names and meanings.
-const (
-	TLSDisable    TLSMode = iota // plain text
-	TLSRequire                   // encrypted, certificate not checked
-	TLSVerifyCA                  // certificate signed by a trusted authority
-	TLSVerifyFull                // and issued for the server's name
-)
-
-var tlsModeNames = [...]string{"disable", "require", "verify-ca", "verify-full"}
-
-// ParseTLSMode reads a mode by its name.
-func ParseTLSMode(name string) (TLSMode, error) {
-	for i, n := range tlsModeNames {
-		if n == name {
-			return TLSMode(i), nil
-		}
-	}
-	return 0, fmt.Errorf("TLS mode %q: use disable, require, verify-ca or verify-full", name)
-}
-
-// String is the mode's name.
-func (m TLSMode) String() string {
-	if int(m) < len(tlsModeNames) {
-		return tlsModeNames[m]
-	}
-	return "unknown"
-}
-
-// ServerTLS says how to speak TLS to the server. The zero value does not.
-type ServerTLS struct {
-	Mode       TLSMode
-	RootCAs    *x509.CertPool // nil: the system's
-	ServerName string         // sent as SNI in every mode, checked by verify-full
-	// Certificates is what the proxy shows of itself, if the server asks.
-	Certificates []tls.Certificate
-}
-
-// Start asks the server for TLS and completes the handshake, within ctx. With
-// TLSDisable it returns conn. The error is a *Failure. conn stays open,
-// unless ctx ended while the server was silent.
-func (t ServerTLS) Start(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	if t.Mode == TLSDisable {
-		return conn, nil
-	}
-	if err := requestTLS(ctx, conn); err != nil {
-		return nil, err
-	}
-	secured := tls.Client(conn, t.config())
-	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, Fail(KindUpstreamTLS, "", err)
-	}
-	return secured, nil
-}
-
-// requestTLS sends SSLRequest and reads exactly one byte: what a man in the
-// middle stuffs behind it goes to the handshake and fails there.
-func requestTLS(ctx context.Context, conn net.Conn) error {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	if _, err := conn.Write(AppendSSLRequest(nil)); err != nil {
-		return Fail(KindUpstreamDown, "", err)
-	}
-	var answer [1]byte
-	if _, err := io.ReadFull(conn, answer[:]); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return Fail(KindUpstreamDown, "", fmt.Errorf("no answer to SSLRequest: %w", err))
-	}
-	switch answer[0] {
-	case AnswerTLS:
-		return nil
-	case AnswerPlain:
-		return Fail(KindUpstreamTLS, "the server offers no TLS", nil)
-	}
-	return Fail(KindUpstreamTLS, fmt.Sprintf("the server answered SSLRequest with %q", answer[0]), nil)
-}
-
-func (t ServerTLS) config() *tls.Config {
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: t.RootCAs, ServerName: t.ServerName, Certificates: t.Certificates,
-	}
-	if t.Mode == TLSVerifyFull {
-		return config
-	}
-	// Without a name to check, Go verifies nothing by itself.
-	config.InsecureSkipVerify = true
-	if t.Mode == TLSVerifyCA {
-		config.VerifyConnection = func(state tls.ConnectionState) error {
-			options := x509.VerifyOptions{Roots: t.RootCAs, Intermediates: x509.NewCertPool()}
-			for _, c := range state.PeerCertificates[1:] {
-				options.Intermediates.AddCert(c)
-			}
-			_, err := state.PeerCertificates[0].Verify(options)
-			return err
-		}
-	}
-	return config
 }
 
 // Prepend returns conn with head put before what it still has to read.

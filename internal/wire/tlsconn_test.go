@@ -10,10 +10,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -100,23 +103,35 @@ func (r *tap) take() [][]byte {
 	return w
 }
 
-func TestS21RecordsOfAtMost8KiB(t *testing.T) {
+// aeadOverhead is what one record of application data has besides its plaintext, in
+// bytes: the tag of AES-GCM, and its nonce or the inner type.
+var aeadOverhead = map[uint16]int{tls.VersionTLS12: 8 + 16, tls.VersionTLS13: 1 + 16}
+
+// securePair is a client and a server of ours that have shaken hands over recorded.
+func securePair(t *testing.T, version uint16) (client *tls.Conn, server *ClientTLS, recorded *tap) {
+	t.Helper()
 	a := newAuthority(t)
+	near, far := connected(t)
+	recorded = &tap{Conn: far}
+	client = tls.Client(near, &tls.Config{RootCAs: a.pool, ServerName: "db", MaxVersion: version,
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}})
+	done := make(chan error, 1)
+	go func() { done <- client.Handshake() }()
+	server, err := ServeTLS(t.Context(), recorded, OfferTLS(&tls.Config{Certificates: []tls.Certificate{a.issue(t, "db")}}))
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	recorded.take()
+	return client, server, recorded
+}
+
+// TestS21RecordsOfAtMost8KiB reads the records off the socket: none has more than 8192
+// bytes of plaintext, from the first one behind the handshake on, and together they
+// are what was written.
+func TestS21RecordsOfAtMost8KiB(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		near, far := connected(t)
-		recorded := &tap{Conn: far}
-		client := tls.Client(near, &tls.Config{RootCAs: a.pool, ServerName: "db", MaxVersion: version})
-		done := make(chan error, 1)
-		go func() { done <- client.Handshake() }()
-		server, err := ServeTLS(t.Context(), recorded, &tls.Config{Certificates: []tls.Certificate{a.issue(t, "db")}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		recorded.take()
-		for _, size := range []int{1, 8191, 8192, 8193, 16384, 16385, 60000, 81920, 300000} {
+		client, server, recorded := securePair(t, version)
+		for _, size := range []int{1, 8191, 8192, 8193, 16384, 16385, 60000, 81919, 81920, 81921, 300000, 1} {
 			payload := bytes.Repeat([]byte{byte(size)}, size)
 			read := make(chan error, 1)
 			got := make([]byte, size)
@@ -131,17 +146,103 @@ func TestS21RecordsOfAtMost8KiB(t *testing.T) {
 			if want := 1 + size/batchBound; len(writes) > want {
 				t.Errorf("%d bytes in %d writes to the socket, want at most %d", size, len(writes), want)
 			}
+			var sizes []int
+			sum := 0
 			for stream := bytes.Join(writes, nil); len(stream) > 0; {
 				length := int(binary.BigEndian.Uint16(stream[3:]))
-				if length > maxRecord+64 {
-					t.Fatalf("%d bytes: a record of %d", size, length)
+				plain := length - aeadOverhead[version]
+				if stream[0] != 23 || plain > 8192 {
+					t.Fatalf("%d bytes: a record of type %d with %d bytes", size, stream[0], plain)
 				}
+				sizes, sum = append(sizes, plain), sum+plain
 				stream = stream[5+length:]
+			}
+			if sum != size || len(sizes) != (size+8191)/8192 {
+				t.Errorf("%d bytes in records of %v", size, sizes)
 			}
 		}
 		if server.under.buf != nil {
 			t.Error("an idle connection holds a buffer")
 		}
+	}
+}
+
+// TestAwaitRead: whoever waits needs no buffer, and what comes is read as it was
+// sent: in one piece, in single bytes, with the goodbye behind it.
+func TestAwaitRead(t *testing.T) {
+	for _, polled := range []bool{false, true} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			client, server, recorded := securePair(t, version)
+			var readable func() error
+			waits := 0
+			if polled {
+				raw, err := recorded.Conn.(*net.TCPConn).SyscallConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				readable = func() error {
+					waits++
+					return raw.Read(func(fd uintptr) bool {
+						n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+						return n >= 0 || err != syscall.EAGAIN
+					})
+				}
+			}
+			buf := make([]byte, 64<<10)
+			for _, size := range []int{1, 2, 5, 8192, 16384, 1} {
+				sent := make(chan error, 1)
+				go func() { _, err := client.Write(bytes.Repeat([]byte{byte(size)}, size)); sent <- err }()
+				for got := 0; got < size; {
+					if err := server.AwaitRead(readable); err != nil {
+						t.Fatal(err)
+					}
+					if err := server.AwaitRead(readable); err != nil { // has seen it already
+						t.Fatal(err)
+					}
+					n, err := server.Read(buf)
+					if n == 0 || err != nil || bytes.Count(buf[:n], []byte{byte(size)}) != n {
+						t.Fatalf("of %d bytes: %d, %v", size, n, err)
+					}
+					got += n
+				}
+				if err := <-sent; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if polled && waits == 0 {
+				t.Error("never waited by the socket")
+			}
+			client.Write([]byte("X"))
+			client.CloseWrite()
+			if err := server.AwaitRead(readable); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := server.Read(buf); n != 1 || buf[0] != 'X' || err != nil && err != io.EOF {
+				t.Fatalf("the last byte: %d %v", n, err)
+			}
+			if err := server.AwaitRead(readable); err != io.EOF {
+				t.Errorf("behind the goodbye: %v", err)
+			}
+			if n, err := server.Read(buf); n != 0 || err != io.EOF {
+				t.Errorf("behind the goodbye: %d %v", n, err)
+			}
+		}
+	}
+}
+
+// TestAwaitReadEndsWithItsDeadline, and the connection can be read on after it, within
+// a record even.
+func TestAwaitReadEndsWithItsDeadline(t *testing.T) {
+	client, server, _ := securePair(t, tls.VersionTLS13)
+	server.SetReadDeadline(time.Unix(1, 0))
+	if err := server.AwaitRead(nil); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	server.SetReadDeadline(time.Now().Add(20 * time.Second))
+	go client.Write([]byte("here"))
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(server, got); err != nil || string(got) != "here" {
+		t.Fatalf("%q %v", got, err)
 	}
 }
 

@@ -22,6 +22,7 @@ type builder struct {
 	root, cache string
 	log         io.Writer
 	ready       map[string]func(s suite) []string // language to command line
+	proxy       string                            // the program under test
 	holds       bool
 }
 
@@ -52,22 +53,22 @@ func (b *builder) prepare(ctx context.Context, chosen []suite) error {
 	return nil
 }
 
-// binary is the program under test, built from the tree.
-func (b *builder) binary(ctx context.Context) (string, error) {
-	if given := os.Getenv("COMPAT_MZCANARY"); given != "" {
-		return given, b.probeFlags(ctx, given)
+// buildProxy builds the program under test from the tree.
+func (b *builder) buildProxy(ctx context.Context) error {
+	b.proxy = os.Getenv("COMPAT_MZCANARY")
+	if b.proxy == "" {
+		b.proxy = filepath.Join(b.cache, "mzcanary")
+		if err := b.command(ctx, b.root, "go", "build", "-o", b.proxy, "./cmd/mzcanary"); err != nil {
+			return err
+		}
 	}
-	out := filepath.Join(b.cache, "mzcanary")
-	if err := b.command(ctx, b.root, "go", "build", "-o", out, "./cmd/mzcanary"); err != nil {
-		return "", err
-	}
-	return out, b.probeFlags(ctx, out)
+	return b.probeFlags(ctx)
 }
 
 // probeFlags finds out whether the program has the hook for holds: it is a
 // hidden flag, so only its refusal tells.
-func (b *builder) probeFlags(ctx context.Context, binary string) error {
-	out, _ := exec.CommandContext(ctx, binary, "serve", "--debug-holds", "--help").CombinedOutput() // an unknown flag is an answer, not a failure
+func (b *builder) probeFlags(ctx context.Context) error {
+	out, _ := exec.CommandContext(ctx, b.proxy, "serve", "--debug-holds", "--help").CombinedOutput() // an unknown flag is an answer, not a failure
 	b.holds = !bytes.Contains(out, []byte("unknown flag"))
 	return ctx.Err()
 }
@@ -218,12 +219,11 @@ func (b *builder) runSuite(ctx context.Context, s suite, t target, work time.Dur
 
 // suiteEnv is what a suite program reads; see the README.
 func suiteEnv(name string, t target, work time.Duration) []string {
-	return []string{
-		"COMPAT_HOST=" + t.host, "COMPAT_PORT=" + strconv.Itoa(t.port), "COMPAT_DATABASE=" + database,
-		"COMPAT_USER=" + mainUser, "COMPAT_PASSWORD=" + password,
+	return append([]string{
+		"COMPAT_HOST=" + t.host, "COMPAT_PORT=" + strconv.Itoa(t.port),
 		"COMPAT_SECONDS=" + strconv.FormatFloat(work.Seconds(), 'f', 2, 64),
 		"COMPAT_RUN=" + strings.ReplaceAll(name, "/", "-") + "-" + strconv.Itoa(t.port),
-	}
+	}, t.env...)
 }
 
 func lastResult(out []byte) (Result, error) {

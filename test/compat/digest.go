@@ -17,8 +17,8 @@ import (
 )
 
 // judged are the directories whose code the table speaks of: what carries
-// sessions, and the suite itself.
-var judged = [...]string{"proxy", "internal/wire", "router", "test/compat"}
+// sessions, the simulated server, and the suite itself.
+var judged = [...]string{"proxy", "internal/wire", "router", "internal/sim", "test/compat", ":(exclude)internal/sim/crowd"}
 
 func repositoryRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()

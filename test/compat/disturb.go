@@ -34,6 +34,7 @@ type disturbance struct {
 	Moves                   int
 	NotMoved                map[string]int // injected units by outcome, other than moves
 	LongestRollback         time.Duration  // until a weight was taken again
+	Late                    time.Duration  // how late the disturber itself came at worst: how starved the machine is
 	NoHolds                 bool
 	Troubles                []string // what the API refused or failed to do
 	Sessions                []string // what was wrong with sessions, in the proxy's own words
@@ -60,6 +61,7 @@ func (p *proxyServer) disturb(ctx context.Context) *disturber {
 	d.wg.Go(func() { d.flips(ctx) })
 	d.wg.Go(func() { d.holds(ctx) })
 	d.wg.Go(func() { d.looks(ctx) })
+	d.wg.Go(func() { d.naps(ctx) })
 	return d
 }
 
@@ -98,6 +100,7 @@ func (d *disturber) looks(ctx context.Context) {
 		case <-tick.C:
 		}
 		list, err := d.p.sessions(ctx)
+		late := d.comesLate(0)
 		d.note(err, "list the sessions", nil)
 		for _, s := range list {
 			was, ok := still[s.ID]
@@ -106,14 +109,36 @@ func (d *disturber) looks(ctx context.Context) {
 				still[s.ID] = was
 			}
 			switch {
-			case s.Deployment == "":
+			case s.Deployment == "", s.Why == "closing": // nobody moves it
 			case s.Place == "unknown":
 				d.complain(s, "a session cannot be moved any more: "+s.Why)
-			case time.Since(was.since) > forgotten:
+			case time.Since(was.since) > forgotten+patience*late:
 				d.complain(s, fmt.Sprintf("a session at its boundary was not moved in %s: %s", forgotten, s.Why))
 			}
 		}
 	}
+}
+
+// patience is by how many times the disturber's own lateness what takes time may
+// take longer: where nobody gets the processor, a slow rollback says nothing.
+const patience = 4
+
+// naps measures how late a sleeper is woken.
+func (d *disturber) naps(ctx context.Context) {
+	const nap = 20 * time.Millisecond
+	for ctx.Err() == nil {
+		began := time.Now()
+		time.Sleep(nap)
+		d.comesLate(time.Since(began) - nap)
+	}
+}
+
+// comesLate keeps the worst lateness, and returns it.
+func (d *disturber) comesLate(by time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.did.Late = max(d.did.Late, by)
+	return d.did.Late
 }
 
 // sighting is since when a session has done nothing and was not moved.

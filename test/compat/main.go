@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 // options are what the command line may change.
 type options struct {
+	server     string        // one kind of server; "" for both
 	only       string        // comma-separated groups or driver names; "" for all
 	seconds    time.Duration // work of one driver through the proxy
 	direct     time.Duration // work of one driver directly
@@ -41,6 +43,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("compat", flag.ContinueOnError)
 	f.SetOutput(stderr)
+	f.StringVar(&o.server, "server", "", "postgres or materialize (simulated): only this half; writes no table")
 	f.StringVar(&o.only, "only", "", "comma-separated groups (go, libpq, psycopg, python, node, java, rust) or drivers; a partial run writes no table")
 	f.DurationVar(&o.seconds, "for", 6*time.Second, "how long a driver works through the proxy")
 	f.DurationVar(&o.direct, "direct-for", 1500*time.Millisecond, "how long a driver works directly")
@@ -55,6 +58,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if o.server != "" && !slices.Contains(kinds, o.server) {
+		return o, fmt.Errorf("--server: %q is neither postgres nor materialize", o.server)
 	}
 	return o, nil
 }
@@ -76,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	partial = partial || o.server != ""
 	rep, err := judgeAll(ctx, o, root, chosen, stdout, stderr)
 	if err != nil {
 		return err
@@ -92,19 +99,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return rep.sum(stdout)
 }
 
-// judgeAll starts the servers, runs every chosen suite both ways and stops them.
-func judgeAll(ctx context.Context, o options, root string, chosen []suite, stdout, stderr io.Writer) (rep *report, err error) {
+// judgeAll builds what is needed and judges one half after the other.
+func judgeAll(ctx context.Context, o options, root string, chosen []suite, stdout, stderr io.Writer) (*report, error) {
 	began := time.Now()
 	work, done, err := workDir(o.work)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	pg, err := startPostgres(ctx, work)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, pg.stop()) }()
 	b, err := newBuilder(root, stderr)
 	if err != nil {
 		return nil, err
@@ -112,65 +114,27 @@ func judgeAll(ctx context.Context, o options, root string, chosen []suite, stdou
 	if err := b.prepare(ctx, chosen); err != nil {
 		return nil, err
 	}
-	digest, err := codeDigest(ctx, root) // right before the program is built from it
-	if err != nil {
+	rep := &report{seconds: o.seconds}
+	if rep.digest, err = codeDigest(ctx, root); err != nil { // right before the program is built from it
 		return nil, err
 	}
-	rep = &report{digest: digest, upstream: pg.version, seconds: o.seconds}
-	var px *proxyServer
 	if !o.directOnly {
-		if px, err = startProxy(ctx, b, work, pg); err != nil {
+		if err := b.buildProxy(ctx); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, px.stop()) }()
-		rep.binary = px.version
 	}
-	fmt.Fprintf(stdout, "ready after %.0f s: %s\n", time.Since(began).Seconds(), pg.version)
-	if o.play {
-		return rep, px.play(ctx, b, pg, stdout)
-	}
-	for _, s := range chosen {
-		if err := rep.judge(ctx, o, b, s, pg, px, stdout); err != nil {
-			return nil, err
+	for _, kind := range kinds {
+		if o.server != "" && o.server != kind {
+			continue
 		}
+		h, err := judgeHalf(ctx, o, b, work, kind, chosen, stdout)
+		if err != nil {
+			return nil, fmt.Errorf("on %s: %w", kind, err)
+		}
+		rep.halves = append(rep.halves, *h)
 	}
 	rep.took = time.Since(began)
 	return rep, nil
-}
-
-// judge runs one suite directly and, when there is a proxy, through it.
-func (r *report) judge(ctx context.Context, o options, b *builder, s suite, pg *postgres, px *proxyServer, stdout io.Writer) error {
-	direct, err := b.runSuite(ctx, s, pg.target(), o.direct)
-	if err != nil {
-		return fmt.Errorf("%s directly: %w", s.name, err)
-	}
-	e := entry{suite: s, direct: direct}
-	if px != nil {
-		d := px.disturb(ctx)
-		e.proxied, err = b.runSuite(ctx, s, px.target(pg), o.seconds)
-		e.disturbance = d.stop()
-		if err != nil {
-			return fmt.Errorf("%s through the proxy: %w", s.name, err)
-		}
-		if err := px.alive(); err != nil {
-			return fmt.Errorf("%s through the proxy: %w", s.name, err)
-		}
-	}
-	e.verdict(px != nil)
-	r.entries = append(r.entries, e)
-	e.print(stdout, o.verbose)
-	return nil
-}
-
-// play disturbs until the interrupt, with the environment to run a suite program in.
-func (p *proxyServer) play(ctx context.Context, b *builder, pg *postgres, stdout io.Writer) error {
-	fmt.Fprintln(stdout, "directly:         ", strings.Join(suiteEnv("play", pg.target(), time.Minute), " "))
-	fmt.Fprintln(stdout, "through the proxy:", strings.Join(suiteEnv("play", p.target(pg), time.Minute), " "))
-	fmt.Fprintf(stdout, "sessions:          http://127.0.0.1:%d/v1/sessions\nprograms:          %s\n", p.admin, b.cache)
-	d := p.disturb(ctx)
-	<-ctx.Done()
-	fmt.Fprintf(stdout, "%+v\n", d.stop())
-	return nil
 }
 
 // workDir is where configuration and logs go. Under a temporary directory they

@@ -41,6 +41,17 @@ var authRoles = [...]struct{ name, method, encryption string }{
 type target struct {
 	host string
 	port int
+	env  []string // what programs must know of the server
+}
+
+// via says in the environment which way a target is reached. Through the proxy a
+// RESET always restores what the session started with.
+func (t target) via(way string) target {
+	t.env = append(slices.Clip(t.env), "COMPAT_WAY="+way)
+	if way == "proxied" {
+		t.env = append(t.env, "COMPAT_RESETS=startup")
+	}
+	return t
 }
 
 // postgres is a private server in a directory of its own.
@@ -205,7 +216,13 @@ func (p *postgres) connect(ctx context.Context, db string) (*pgx.Conn, error) {
 	}
 }
 
-func (p *postgres) target() target { return target{"127.0.0.1", p.port} }
+func (p *postgres) target() target {
+	return target{"127.0.0.1", p.port, []string{"COMPAT_SERVER=postgres", "COMPAT_DATABASE=" + database, "COMPAT_USER=" + mainUser, "COMPAT_PASSWORD=" + password}}
+}
+
+func (p *postgres) proxyConfig() proxyConfig {
+	return proxyConfig{kind: onPostgres, upstream: p.port, control: "postgres", database: database, tls: p.tls}
+}
 
 // stop is a fast shutdown; the server gets five seconds for it.
 func (p *postgres) stop() error { return stopProcess(p.cmd, p.exited, syscall.SIGINT, "postgres") }

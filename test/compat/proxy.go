@@ -19,34 +19,39 @@ import (
 
 const deployment = "compat"
 
-// proxyServer is a running `mzcanary serve` in front of the private server.
+// proxyServer is a running `mzcanary serve` in front of one of the servers.
 type proxyServer struct {
 	listen, admin, observe int
-	version                string
 	cmd                    *exec.Cmd
 	exited                 chan error
 	log                    string
 	http                   http.Client
 }
 
-const proxyConfig = `listen: {address: "127.0.0.1:%d", tls: {cert_file: %s, key_file: %s}}
-upstream: {address: "127.0.0.1:%d", kind: postgres, tls: {mode: disable}}
-control: {user: postgres, database: %s}
+// proxyConfig is what differs between the servers.
+type proxyConfig struct {
+	kind              string
+	upstream          int // port
+	control, password string
+	database          string
+	clusters          bool // move clusters with the schemas
+	tls               certificate
+}
+
+const serveConfig = `listen: {address: "127.0.0.1:%d", tls: {cert_file: %s, key_file: %s}}
+upstream: {address: "127.0.0.1:%d", kind: %s, tls: {mode: disable}}
+control: {user: %s, database: %s}
 deployments:
-  - {name: %s, database: %s, schemas: [{live: prod, deploy: prod_deploy}], clusters: []}
+  - {name: %s, database: %s, schemas: [{live: prod, deploy: prod_deploy}], clusters: %s}
 admin: {address: "127.0.0.1:%d"}
 observe: {address: "127.0.0.1:%d"}
 state: {dir: %s}
 shutdown: {drain: 1s}
 `
 
-// startProxy builds and starts the program as anybody would run it, and opens a
-// canary.
-func startProxy(ctx context.Context, b *builder, work string, pg *postgres) (*proxyServer, error) {
-	binary, err := b.binary(ctx)
-	if err != nil {
-		return nil, err
-	}
+// startProxy starts the program as anybody would run it, and opens a canary.
+func startProxy(ctx context.Context, b *builder, work string, c proxyConfig) (*proxyServer, error) {
+	var err error
 	p := &proxyServer{log: filepath.Join(work, "mzcanary.log"), exited: make(chan error, 1), http: http.Client{Timeout: 10 * time.Second}}
 	for _, port := range []*int{&p.listen, &p.admin, &p.observe} {
 		if *port, err = freePort(); err != nil {
@@ -54,12 +59,16 @@ func startProxy(ctx context.Context, b *builder, work string, pg *postgres) (*pr
 		}
 	}
 	file := func(name string) string { return filepath.Join(work, name) }
-	config := fmt.Sprintf(proxyConfig, p.listen, strconv.Quote(file("proxy.crt")), strconv.Quote(file("proxy.key")), pg.port,
-		database, deployment, database, p.admin, p.observe, strconv.Quote(file("state")))
+	clusters := "[]"
+	if c.clusters {
+		clusters = "[{live: prod, deploy: prod_deploy}]"
+	}
+	config := fmt.Sprintf(serveConfig, p.listen, strconv.Quote(file("proxy.crt")), strconv.Quote(file("proxy.key")), c.upstream, c.kind,
+		c.control, c.database, deployment, c.database, clusters, p.admin, p.observe, strconv.Quote(file("state")))
 	if err := os.RemoveAll(file("state")); err != nil {
 		return nil, err
 	}
-	for name, content := range map[string]string{"proxy.crt": pg.tls.cert, "proxy.key": pg.tls.key, "deploy.yaml": config} {
+	for name, content := range map[string]string{"proxy.crt": c.tls.cert, "proxy.key": c.tls.key, "deploy.yaml": config} {
 		if err := os.WriteFile(file(name), []byte(content), 0o600); err != nil {
 			return nil, err
 		}
@@ -69,8 +78,8 @@ func startProxy(ctx context.Context, b *builder, work string, pg *postgres) (*pr
 		return nil, err
 	}
 	defer logFile.Close()
-	p.cmd = exec.Command(binary, append([]string{"serve", "-c", file("deploy.yaml")}, b.serveFlags()...)...)
-	p.cmd.Env = plainEnv()
+	p.cmd = exec.Command(b.proxy, append([]string{"serve", "-c", file("deploy.yaml")}, b.serveFlags()...)...)
+	p.cmd.Env = append(plainEnv(), "MZCANARY_PASSWORD="+c.password)
 	p.cmd.Stdout, p.cmd.Stderr = logFile, logFile
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start mzcanary: %w", err)
@@ -78,9 +87,6 @@ func startProxy(ctx context.Context, b *builder, work string, pg *postgres) (*pr
 	go func() { p.exited <- p.cmd.Wait() }()
 	if err := p.awaitReady(ctx); err != nil {
 		return nil, errors.Join(err, p.stop())
-	}
-	if out, err := exec.CommandContext(ctx, binary, "version").Output(); err == nil {
-		p.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
 	}
 	return p, nil
 }
@@ -116,8 +122,6 @@ func (p *proxyServer) alive() error {
 		return nil
 	}
 }
-
-func (p *proxyServer) target(*postgres) target { return target{"127.0.0.1", p.listen} }
 
 func (p *proxyServer) stop() error { return stopProcess(p.cmd, p.exited, syscall.SIGTERM, "mzcanary") }
 

@@ -34,6 +34,7 @@ type Check struct {
 // entry is one line of the table.
 type entry struct {
 	suite           suite
+	server          string // its version, where one half has several
 	direct, proxied Result
 	disturbance     disturbance
 	differences     []string
@@ -70,7 +71,7 @@ func (e *entry) verdict(proxied bool) {
 		add("%d exchanges or transactions with answers of both versions", e.proxied.Mixed)
 	}
 	if e.proxied.Strange > 0 {
-		add("%d answers of neither version", e.proxied.Strange)
+		add("%d answers of neither version, or on the other version's cluster", e.proxied.Strange)
 	}
 	if e.proxied.Old == 0 || e.proxied.New == 0 {
 		add("only one version was seen: %d old, %d new", e.proxied.Old, e.proxied.New)
@@ -84,7 +85,7 @@ func (e *entry) verdict(proxied bool) {
 	for _, s := range e.disturbance.Sessions {
 		add("%s", s)
 	}
-	if took := e.disturbance.LongestRollback; took > 2*time.Second {
+	if took := e.disturbance.LongestRollback; took > 2*time.Second+patience*e.disturbance.Late {
 		add("a rollback took %s", took.Round(10*time.Millisecond))
 	}
 	if e.disturbance.Flips == 0 || e.disturbance.Rollbacks == 0 {
@@ -97,8 +98,8 @@ func (e *entry) print(w io.Writer, verbose bool) {
 	if len(e.differences) > 0 {
 		verdict = "DIFFERENT"
 	}
-	fmt.Fprintf(w, "%-20s %-10s direct %6d exchanges %3d errors | proxied %6d exchanges %3d errors, %d old %d new, %d mixed, %d transactions, %d moves, %d holds | %s\n",
-		e.suite.name, e.direct.Version, e.direct.Exchanges, e.direct.Errors, e.proxied.Exchanges, e.proxied.Errors,
+	fmt.Fprintf(w, "%-20s %-14s%-10s direct %6d exchanges %3d errors | proxied %6d exchanges %3d errors, %d old %d new, %d mixed, %d transactions, %d moves, %d holds | %s\n",
+		e.suite.name, e.server, e.direct.Version, e.direct.Exchanges, e.direct.Errors, e.proxied.Exchanges, e.proxied.Errors,
 		e.proxied.Old, e.proxied.New, e.proxied.Mixed, e.proxied.Transactions, e.disturbance.Moves, e.disturbance.Holds, verdict)
 	for _, d := range e.differences {
 		fmt.Fprintf(w, "    %s\n", strings.ReplaceAll(d, "\n", "\n      "))

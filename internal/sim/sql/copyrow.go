@@ -2,6 +2,7 @@ package sql
 
 import (
 	"encoding/csv"
+	"errors"
 	"strings"
 )
 
@@ -101,10 +102,18 @@ func DecodeCopyRow(c *Copy, line []byte, cols []Column) ([]Value, error) {
 			continue
 		}
 		if row[i], err = parseText(f.text, cols[i].Type); err != nil {
-			return nil, err
+			return nil, &Error{Code: "22P04", Message: "unable to decode column: " + textOf(err)}
 		}
 	}
 	return row, nil
+}
+
+// textOf is an error's message without its SQLSTATE.
+func textOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Message
+	}
+	return err.Error()
 }
 
 type copyField struct {

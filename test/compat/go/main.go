@@ -26,11 +26,14 @@ func main() {
 }
 
 // env is where to connect to; the runner always sets it.
-type env struct{ host, port, database, user, password, run string }
+type env struct {
+	host, port, database, user, password, run string
+	dialect
+}
 
 func environment() env {
 	return env{os.Getenv("COMPAT_HOST"), os.Getenv("COMPAT_PORT"), os.Getenv("COMPAT_DATABASE"),
-		os.Getenv("COMPAT_USER"), os.Getenv("COMPAT_PASSWORD"), os.Getenv("COMPAT_RUN")}
+		os.Getenv("COMPAT_USER"), os.Getenv("COMPAT_PASSWORD"), os.Getenv("COMPAT_RUN"), dialectOf(os.Getenv("COMPAT_SERVER"))}
 }
 
 // dsn is a connection string in libpq's form; more is added at its end.

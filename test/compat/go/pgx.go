@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,12 +40,12 @@ func runPgx(modeName string) {
 	}
 	e := environment()
 	open := func(ctx context.Context) (*px, error) { return openPgx(ctx, e, mode) }
-	work("pgx "+modeName, moduleVersion("github.com/jackc/pgx/v5"), append(pgxChecks(), pgxFlowChecks()...), open,
+	work("pgx "+modeName, moduleVersion("github.com/jackc/pgx/v5"), slices.Concat(pgxChecks(e), pgxFlowChecks(e)), open,
 		func(s *px) { _ = s.Close(context.Background()) })
 }
 
 func (e env) pgxConfig(user, more string, mode pgx.QueryExecMode) (*pgx.ConnConfig, error) {
-	c, err := pgx.ParseConfig(e.dsn(user, "search_path=prod sslmode=disable "+more))
+	c, err := pgx.ParseConfig(e.dsn(user, e.live+" sslmode=disable "+more))
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +81,9 @@ func version(ctx context.Context, q interface {
 	return v, err
 }
 
-func pgxChecks() []check[*px] {
-	return []check[*px]{
-		{"sign in with trust, password, md5, scram", (*px).signIn},
+func pgxChecks(e env) []check[*px] {
+	all := []check[*px]{
+		{e.signIn(), (*px).signIn},
 		{"wrong password", (*px).wrongPassword},
 		{"TLS, reads and 1 MB rows", (*px).tls},
 		{"read", (*px).read},
@@ -91,24 +92,29 @@ func pgxChecks() []check[*px] {
 		{"types and NULLs", (*px).types},
 		{"prepared statement kept for life", (*px).kept},
 		{"prepare, use, deallocate", (*px).prepare},
-		{"transaction", (*px).transaction},
 		{"rolled back transaction", (*px).rolledBack},
-		{"savepoint after an error", (*px).savepoint},
 		{"error and recovery", (*px).recovery},
 		{"failed transaction", (*px).failedTransaction},
 		{"several statements in one query", (*px).several},
 		{"empty query", (*px).empty},
 		{"1 MB rows", (*px).large},
-		{"notices", (*px).noticed},
 		{"cursor", (*px).cursor},
+	}
+	if e.materialize {
+		return append(all, pgxMaterializeChecks()...)
+	}
+	return append(all, []check[*px]{
+		{"transaction", (*px).transaction},
+		{"savepoint after an error", (*px).savepoint},
+		{"notices", (*px).noticed},
 		{"temporary table and settings kept", (*px).state},
 		{"own SET search_path, SET LOCAL, RESET", (*px).ownSet},
 		{"DISCARD ALL", (*px).discard},
-	}
+	}...)
 }
 
 func (s *px) signIn(ctx context.Context, t *tally) error {
-	for _, user := range []string{"compat_trust", "compat_password", "compat_md5", "compat_scram"} {
+	for _, user := range s.env.roles {
 		c, err := s.env.pgxConfig(user, "", s.mode)
 		if err != nil {
 			return err
@@ -129,7 +135,10 @@ func (s *px) signIn(ctx context.Context, t *tally) error {
 }
 
 func (s *px) wrongPassword(ctx context.Context, _ *tally) error {
-	for _, user := range []string{"compat_password", "compat_md5", "compat_scram"} {
+	for _, user := range s.env.roles {
+		if user == "compat_trust" {
+			continue
+		}
 		c, err := s.env.pgxConfig(user, "", s.mode)
 		if err != nil {
 			return err
@@ -147,7 +156,7 @@ func (s *px) wrongPassword(ctx context.Context, _ *tally) error {
 }
 
 func (s *px) tls(ctx context.Context, t *tally) error {
-	c, err := pgx.ParseConfig(s.env.dsn(s.env.user, "search_path=prod sslmode=require"))
+	c, err := pgx.ParseConfig(s.env.dsn(s.env.user, s.env.live+" sslmode=require"))
 	if err != nil {
 		return err
 	}
@@ -307,7 +316,7 @@ func (s *px) savepoint(ctx context.Context, t *tally) error {
 }
 
 func (s *px) recovery(ctx context.Context, t *tally) error {
-	for sql, code := range map[string]string{"SELECT 1/0": "22012", "SELECT * FROM no_such_table": "42P01", "SELEC": "42601", "SELECT 'x'::int": "22P02"} {
+	for sql, code := range map[string]string{"SELECT 1/0": s.env.division, "SELECT * FROM no_such_table": s.env.missing, "SELEC": "42601", "SELECT 'x'::int": s.env.badValue} {
 		_, err := s.Exec(ctx, sql)
 		if err := wants(err, code); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)
@@ -327,7 +336,7 @@ func (s *px) failedTransaction(ctx context.Context, t *tally) error {
 		return err
 	}
 	_, err = tx.Exec(ctx, "SELECT 1/0")
-	if err := wants(err, "22012"); err != nil {
+	if err := wants(err, s.env.division); err != nil {
 		return err
 	}
 	nap()
@@ -342,7 +351,7 @@ func (s *px) failedTransaction(ctx context.Context, t *tally) error {
 }
 
 func (s *px) several(ctx context.Context, t *tally) error {
-	results, err := s.PgConn().Exec(ctx, "SELECT version FROM items WHERE id = 1; SELECT pg_sleep(0.03); SELECT version FROM items WHERE id = 2").ReadAll()
+	results, err := s.PgConn().Exec(ctx, "SELECT version FROM items WHERE id = 1; "+s.env.wait+"; SELECT version FROM items WHERE id = 2").ReadAll()
 	if err != nil {
 		return err
 	}

@@ -26,13 +26,13 @@ type pqSession struct {
 
 func runPq() {
 	e := environment()
-	work("lib/pq", moduleVersion("github.com/lib/pq"), pqChecks(), func(ctx context.Context) (*pqSession, error) { return openPq(ctx, e) },
+	work("lib/pq", moduleVersion("github.com/lib/pq"), pqChecks(e), func(ctx context.Context) (*pqSession, error) { return openPq(ctx, e) },
 		func(s *pqSession) { _ = s.db.Close() })
 }
 
 func openPq(ctx context.Context, e env) (*pqSession, error) {
 	s := &pqSession{env: e}
-	base, err := pq.NewConnector(e.dsn(e.user, "search_path=prod sslmode=disable"))
+	base, err := pq.NewConnector(e.dsn(e.user, e.live+" sslmode=disable"))
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +50,9 @@ func openPq(ctx context.Context, e env) (*pqSession, error) {
 	return s, nil
 }
 
-func pqChecks() []check[*pqSession] {
-	return []check[*pqSession]{
-		{"sign in with trust, password, md5, scram", (*pqSession).signIn},
+func pqChecks(e env) []check[*pqSession] {
+	all := []check[*pqSession]{
+		{e.signIn(), (*pqSession).signIn},
 		{"wrong password", (*pqSession).wrongPassword},
 		{"TLS, reads and 1 MB rows", (*pqSession).tls},
 		{"unprepared read", (*pqSession).unprepared},
@@ -61,19 +61,24 @@ func pqChecks() []check[*pqSession] {
 		{"binary parameters", (*pqSession).binary},
 		{"NULLs and arrays", (*pqSession).nulls},
 		{"prepared statement kept for life", (*pqSession).keptRead},
-		{"transaction", (*pqSession).transaction},
 		{"error and recovery", (*pqSession).recovery},
-		{"failed transaction and savepoint", (*pqSession).failed},
 		{"several statements in one query", (*pqSession).several},
-		{"COPY in", (*pqSession).copyIn},
 		{"COPY in refused by the server", (*pqSession).copyInBad},
 		{"cancel by context", (*pqSession).cancel},
 		{"1 MB rows", (*pqSession).large},
+		{"pool", (*pqSession).pool},
+	}
+	if e.materialize {
+		return append(all, pqMaterializeChecks()...)
+	}
+	return append(all, []check[*pqSession]{
+		{"transaction", (*pqSession).transaction},
+		{"failed transaction and savepoint", (*pqSession).failed},
+		{"COPY in", (*pqSession).copyIn},
 		{"notices", (*pqSession).noticed},
 		{"LISTEN and NOTIFY", (*pqSession).listen},
-		{"pool", (*pqSession).pool},
 		{"DISCARD ALL", (*pqSession).discard},
-	}
+	}...)
 }
 
 type pqQuerier interface {
@@ -117,7 +122,7 @@ func wantsPq(err error, code string) error {
 }
 
 func (s *pqSession) opened(ctx context.Context, user, more string, use func(*sql.DB) error) error {
-	db, err := sql.Open("postgres", s.env.dsn(user, "search_path=prod "+more))
+	db, err := sql.Open("postgres", s.env.dsn(user, s.env.live+" "+more))
 	if err != nil {
 		return err
 	}
@@ -125,7 +130,7 @@ func (s *pqSession) opened(ctx context.Context, user, more string, use func(*sql
 }
 
 func (s *pqSession) signIn(ctx context.Context, t *tally) error {
-	for _, user := range []string{"compat_trust", "compat_password", "compat_md5", "compat_scram"} {
+	for _, user := range s.env.roles {
 		err := s.opened(ctx, user, "sslmode=disable", func(db *sql.DB) error {
 			v, err := pqVersion(ctx, db, 1)
 			if err == nil {
@@ -263,7 +268,7 @@ func (s *pqSession) transaction(ctx context.Context, t *tally) error {
 }
 
 func (s *pqSession) recovery(ctx context.Context, t *tally) error {
-	for query, code := range map[string]string{"SELECT 1/0": "22012", "SELECT 1/$1::int": "22012", "SELECT * FROM no_such_table": "42P01"} {
+	for query, code := range map[string]string{"SELECT 1/0": s.env.division, "SELECT 1/$1::int": s.env.division, "SELECT * FROM no_such_table": s.env.missing} {
 		var args []any
 		if strings.Contains(query, "$1") {
 			args = append(args, 0)
@@ -382,7 +387,7 @@ func (s *pqSession) copyInBad(ctx context.Context, t *tally) error {
 	if err == nil {
 		_, err = in.ExecContext(ctx)
 	}
-	if err := wantsPq(err, "22P02"); err != nil {
+	if err := wantsPq(err, s.env.badCopy); err != nil {
 		return err
 	}
 	_ = in.Close() // tells the same error again
@@ -393,7 +398,7 @@ func (s *pqSession) copyInBad(ctx context.Context, t *tally) error {
 }
 
 func (s *pqSession) cancel(ctx context.Context, t *tally) error {
-	short, stop := context.WithTimeout(ctx, 60*time.Millisecond)
+	short, stop := context.WithTimeout(ctx, s.env.soon)
 	defer stop()
 	began := time.Now()
 	conn, err := s.db.Conn(ctx)
@@ -401,7 +406,7 @@ func (s *pqSession) cancel(ctx context.Context, t *tally) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err = conn.ExecContext(short, "SELECT pg_sleep(8)"); err == nil {
+	if _, err = conn.ExecContext(short, s.env.sleep); err == nil {
 		return errors.New("a cancelled statement ended well")
 	}
 	if took := time.Since(began); took > 5*time.Second {

@@ -8,7 +8,42 @@ export const place = {
   password: process.env.COMPAT_PASSWORD,
 }
 export const run = process.env.COMPAT_RUN
-export const roles = ['compat_trust', 'compat_password', 'compat_md5', 'compat_scram']
+
+// What differs between the servers.
+const env = process.env
+export const materialize = env.COMPAT_SERVER === 'materialize'
+export const dialect = materialize
+  ? {
+      roles: [place.user], signIn: "sign in by the server's kind", live: { search_path: 'prod', cluster: 'prod' },
+      sleep: 'SELECT version FROM slow', wait: 'SELECT version FROM pause WHERE id = 1', // eight seconds unless it is cancelled; 30 ms
+      soon: 150, // ms until that is done
+      division: env.COMPAT_DIVISION, missing: 'XX000', badCopy: '22P04',
+      // COPY messages that come when no COPY runs make the server deaf until a Sync.
+      drains: env.COMPAT_DIVISION === 'XX000',
+      restores: env.COMPAT_RESETS === 'startup', // RESET and DISCARD ALL give back what the session started with
+    }
+  : {
+      roles: ['compat_trust', 'compat_password', 'compat_md5', 'compat_scram'], signIn: 'sign in with trust, password, md5, scram', live: { search_path: 'prod' },
+      sleep: 'SELECT pg_sleep(8)', wait: 'SELECT pg_sleep(0.03)', soon: 60, division: '22012', missing: '42P01', badCopy: '22P02',
+    }
+export const options = (settings) => Object.entries(settings).map(([k, v]) => `-c${k}=${v}`).join(' ')
+export const outside = { search_path: 'public', cluster: 'quickstart' } // of a session that belongs to no version
+
+// The version that a pair of settings means; half a move is none.
+export function armOf(cluster, path) {
+  if (cluster === 'prod' && path === 'prod') return 'old'
+  if (cluster === 'prod_deploy' && path === 'prod_deploy') return 'new'
+  return `cluster ${cluster} with search_path ${path}`
+}
+export const SETTINGS = "SELECT current_setting('cluster') AS cluster, current_setting('search_path') AS path"
+
+// Numbers what is written, so that it can be counted.
+let serial = 0
+export const nextRun = () => `${run}-${++serial}`
+export const COUNT = 'SELECT (SELECT count(*) FROM prod.sink WHERE run = $1)::int4 AS old, (SELECT count(*) FROM prod_deploy.sink WHERE run = $1)::int4 AS fresh'
+
+// The checks for the server that this is: common ones first.
+export const choose = (common, postgres, mz) => [...common, ...(materialize ? mz : postgres)]
 export const megabyte = 1 << 20
 
 const seconds = Number(process.env.COMPAT_SECONDS)
@@ -45,6 +80,12 @@ export class Tally {
   same(versions, want) {
     this.exchange(...versions)
     if (versions.length !== want) throw new Error(`${versions.length} rows instead of ${want}`)
+  }
+
+  // What was written must be in one version; counted on a session that belongs to none.
+  landed({ old, fresh }, want) {
+    this.exchange(...(old ? ['old'] : []), ...(fresh ? ['new'] : []))
+    if (old + fresh !== want) throw new Error(`${old + fresh} rows were written instead of ${want}`)
   }
 
   checked(name, error) {

@@ -11,7 +11,7 @@ from tally import MEGABYTE, NAP, RUN, wants
 
 ONE = "SELECT version FROM items WHERE id = $1"
 PLACE = dict(host=tally.HOST, port=tally.PORT, database=tally.DATABASE, user=tally.USER, password=tally.PASSWORD, timeout=15,
-             server_settings={"search_path": "prod"})
+             server_settings=tally.LIVE)
 
 
 async def connect(ssl=False, **more):
@@ -63,7 +63,7 @@ async def uncached(conn, t):
 
 
 async def simple(conn, t):
-    await conn.execute("SELECT 1; SELECT pg_sleep(0.03); SELECT 2")
+    await conn.execute(f"SELECT 1; {tally.WAIT}; SELECT 2")
     await read(conn, t)
 
 
@@ -107,7 +107,7 @@ async def transaction(conn, t):
 async def savepoint(conn, t):
     async with conn.transaction(isolation="repeatable_read"):
         a = await conn.fetchval(ONE, 1)
-        with wants("22012"):
+        with wants(tally.DIVISION):
             async with conn.transaction():
                 await conn.execute("SELECT 1/0")
         await asyncio.sleep(NAP)
@@ -116,7 +116,7 @@ async def savepoint(conn, t):
 
 
 async def recovery(conn, t):
-    for sql, code in (("SELECT 1/0", "22012"), ("SELECT * FROM no_such_table", "42P01")):
+    for sql, code in (("SELECT 1/0", tally.DIVISION), ("SELECT * FROM no_such_table", tally.MISSING)):
         with wants(code):
             await conn.fetch(sql)
         with wants(code):
@@ -127,7 +127,7 @@ async def recovery(conn, t):
 async def failed_transaction(conn, t):
     tx = conn.transaction()
     await tx.start()
-    with wants("22012"):
+    with wants(tally.DIVISION):
         await conn.execute("SELECT 1/0")
     await asyncio.sleep(NAP)
     with wants("25P02"):
@@ -159,7 +159,7 @@ async def copy_in(conn, t):
 
 
 async def copy_in_bad(conn, t):
-    with wants("22P02"):
+    with wants(tally.BAD_COPY):
         await conn.copy_to_table("sink", source=io.BytesIO(f"{RUN}\tnumber\n".encode() + f"{RUN}\t1\n".encode() * 20000), columns=["run", "n"])
     await read(conn, t)
 
@@ -186,13 +186,13 @@ async def cancel(conn, t):
     """A timeout or a cancelled task makes asyncpg send a CancelRequest and keep the connection."""
     began = asyncio.get_running_loop().time()
     try:
-        await conn.execute("SELECT pg_sleep(8)", timeout=0.06)
+        await conn.execute(tally.SLEEP, timeout=tally.SOON)
         raise AssertionError("no timeout")
     except TimeoutError:
         pass
     await read(conn, t)
-    task = asyncio.create_task(conn.fetchval("SELECT pg_sleep(8)"))
-    await asyncio.sleep(0.06)
+    task = asyncio.create_task(conn.fetchval(tally.SLEEP))
+    await asyncio.sleep(tally.SOON)
     task.cancel()
     try:
         await task
@@ -231,8 +231,11 @@ async def reset(conn, t):
 
 
 async def pool(conn, t):
-    """Every release sends asyncpg's reset script, RESET ALL among it."""
-    async with asyncpg.create_pool(min_size=2, max_size=3, ssl=False, **PLACE) as p:
+    """Every release sends asyncpg's reset script, RESET ALL among it; Materialize needs another one."""
+    async def own_reset(c):
+        await c.execute("SET cluster = prod; SET search_path = prod")
+
+    async with asyncpg.create_pool(min_size=2, max_size=3, ssl=False, **PLACE, **(dict(reset=own_reset) if tally.MATERIALIZE else {})) as p:
         async def use():
             for i in range(4):
                 t.exchange(await p.fetchval(ONE, i + 1))
@@ -244,15 +247,106 @@ async def pool(conn, t):
         await asyncio.gather(use(), use(), use(), use())
 
 
-CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls), ("read", read),
+SETTINGS = "SELECT current_setting('cluster'), current_setting('search_path')"
+
+
+async def settings(conn, t):
+    """What the server says is one arm's; what the client was told is what it asked for."""
+    c = await connect()
+    for _ in range(4):
+        t.exchange(tally.arm_of(*await c.fetchrow(SETTINGS)))
+        told = c.get_settings().cluster, c.get_settings().search_path
+        assert told == ("prod", "prod"), told
+        await asyncio.sleep(NAP)
+    await c.close()
+
+
+async def read_transaction(conn, t):
+    async with conn.transaction():
+        seen = [await conn.fetchval(ONE, 1)]
+        await asyncio.sleep(NAP)
+        seen.append(tally.arm_of(*await conn.fetchrow(SETTINGS)))
+        await asyncio.sleep(NAP)
+        seen.append(await conn.fetchval(ONE, 2))
+    t.transaction(*seen)
+
+
+async def write_transaction(conn, t):
+    run = tally.next_run()
+    async with conn.transaction():
+        for n in range(3):
+            await conn.execute("INSERT INTO sink (run, n) VALUES ($1, $2)", run, n)
+            await asyncio.sleep(NAP)
+    await asyncio.to_thread(tally.landed, t, run, 3)
+
+
+async def write_many(conn, t):
+    run = tally.next_run()
+    await conn.executemany("INSERT INTO sink (run, n) VALUES ($1, $2)", [(run, 7)] * 100)
+    await asyncio.to_thread(tally.landed, t, run, 100)
+
+
+async def copy_rows(conn, t):
+    run = tally.next_run()
+    await conn.copy_to_table("sink", source=io.BytesIO(f"{run}\t3\thello\n".encode() * 200), columns=["run", "n", "body"])
+    await asyncio.to_thread(tally.landed, t, run, 200)
+
+
+async def warned(conn, t):
+    heard = []
+    listener = lambda c, m: heard.append(m.message)
+    conn.add_log_listener(listener)
+    for _ in range(3):
+        await conn.execute("COMMIT")
+        await read(conn, t)
+    conn.remove_log_listener(listener)
+    assert heard == ["there is no transaction in progress"] * 3, heard
+
+
+async def own_names(conn, t):
+    for sql in ("SET search_path = prod, public", "SET cluster = prod", "SET schema = prod"):
+        await conn.execute(sql)
+        await read(conn, t)
+
+
+async def discard_all(conn, t):
+    c = await connect(statement_cache_size=0)
+    await c.execute("DISCARD ALL")
+    if tally.RESTORES:
+        await read(c, t)
+    else:
+        with wants(tally.MISSING):
+            await c.fetchval(ONE, 1)
+    await c.execute("SET cluster = prod; SET search_path = prod")
+    await read(c, t)
+    await c.close()
+
+
+async def subscribe_cursor(conn, t):
+    seen = []
+    async with conn.transaction():
+        await conn.execute("DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)")
+        for _ in range(3):
+            seen += [r[-1] for r in await conn.fetch("FETCH ALL c WITH (timeout = '120ms')")]
+    assert seen, "no changes"
+    t.transaction(*seen)
+
+
+CHECKS = tally.choose([
+    (tally.SIGN_IN, sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls), ("read", read),
     ("first use of statements (Flush without Sync)", fresh), ("statement cache off", uncached), ("several statements in one query", simple), ("200 rows", rows),
-    ("types and NULLs, binary", types), ("type introspection", introspection), ("prepared statement", prepared), ("transaction", transaction),
-    ("savepoint after an error", savepoint), ("error and recovery", recovery), ("failed transaction", failed_transaction), ("1 MB rows", big),
-    ("COPY out", copy_out), ("COPY in, binary and text", copy_in), ("COPY in refused by the server", copy_in_bad), ("cursor by portal", cursor),
-    ("executemany and fetchmany", many), ("cancel by timeout and by task", cancel), ("notices", notices), ("LISTEN and NOTIFY", listen),
-    ("reset", reset), ("pool with RESET ALL", pool),
-]
+    ("types and NULLs, binary", types), ("prepared statement", prepared),
+    ("error and recovery", recovery), ("failed transaction", failed_transaction), ("1 MB rows", big),
+    ("COPY out", copy_out), ("COPY in refused by the server", copy_in_bad), ("cursor by portal", cursor),
+    ("cancel by timeout and by task", cancel),
+], postgres=[
+    ("type introspection", introspection), ("transaction", transaction), ("savepoint after an error", savepoint), ("COPY in, binary and text", copy_in),
+    ("executemany and fetchmany", many), ("notices", notices), ("LISTEN and NOTIFY", listen), ("reset", reset), ("pool with RESET ALL", pool),
+], materialize=[
+    ("settings as the server and the client see them", settings), ("transaction", read_transaction), ("write transaction", write_transaction),
+    ("executemany", write_many), ("COPY in, text", copy_rows), ("notices", warned), ("own SET of cluster and search_path", own_names),
+    ("DISCARD ALL", discard_all), ("SUBSCRIBE by a cursor", subscribe_cursor), ("pool with a reset of its own", pool),
+])
 
 if __name__ == "__main__":
     asyncio.run(tally.work_async(tally.Tally("asyncpg", asyncpg.__version__), CHECKS, connect, lambda c: c.close(timeout=2)))

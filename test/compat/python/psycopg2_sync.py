@@ -15,7 +15,7 @@ from tally import MEGABYTE, NAP, ONE, RUN, wants
 
 MINE = "SELECT version FROM sink WHERE run = %s AND n = %s AND xmin = pg_current_xact_id()::xid"
 PLACE = dict(host=tally.HOST, port=tally.PORT, dbname=tally.DATABASE, user=tally.USER, password=tally.PASSWORD, sslmode="disable",
-             options="-csearch_path=prod", connect_timeout=15)
+             options=tally.OPTIONS, connect_timeout=15)
 
 
 def connect(**more):
@@ -71,7 +71,7 @@ def types(conn, t):
 
 def prepared(conn, t):
     with conn.cursor() as cur:
-        cur.execute("PREPARE p(int) AS SELECT version FROM items WHERE id = $1")
+        cur.execute(f"PREPARE p{'' if tally.MATERIALIZE else '(int)'} AS SELECT version FROM items WHERE id = $1")
     try:
         for i in range(4):
             t.exchange(*ask(conn, "EXECUTE p(%s)", [i + 1]))
@@ -103,7 +103,7 @@ def failed(conn, t):
     try:
         a = ask(conn, ONE, [1])
         ask_nothing(conn, "SAVEPOINT s")
-        with wants("22012"):
+        with wants(tally.DIVISION):
             ask(conn, "SELECT 1/0")
         time.sleep(NAP)
         with wants("25P02"):
@@ -123,7 +123,7 @@ def ask_nothing(conn, sql):
 
 
 def recovery(conn, t):
-    for sql, code in (("SELECT 1/0", "22012"), ("SELECT * FROM no_such_table", "42P01"), ("SELEC", "42601")):
+    for sql, code in (("SELECT 1/0", tally.DIVISION), ("SELECT * FROM no_such_table", tally.MISSING), ("SELEC", "42601")):
         with wants(code):
             ask(conn, sql)
         t.exchange(*ask(conn, ONE, [1]))
@@ -165,7 +165,7 @@ def copy_in(conn, t):
 
 
 def copy_in_bad(conn, t):
-    with wants("22P02"):
+    with wants(tally.BAD_COPY):
         with conn.cursor() as cur:
             cur.copy_expert("COPY sink (run, n) FROM STDIN", io.StringIO(f"{RUN}\tnumber\n" + f"{RUN}\t1\n" * 20000))
     read(conn, t)
@@ -197,11 +197,11 @@ def values(conn, t):
 
 
 def cancel(conn, t):
-    timer = threading.Timer(0.06, conn.cancel)
+    timer = threading.Timer(tally.SOON, conn.cancel)
     timer.start()
     began = time.monotonic()
     with wants("57014"):
-        ask(conn, "SELECT pg_sleep(8)")
+        ask(conn, tally.SLEEP)
     timer.join()
     assert time.monotonic() - began < 5, "the cancel was slow"
     read(conn, t)
@@ -250,13 +250,142 @@ def pool(conn, t):
         p.closeall()
 
 
-CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls), ("read", read), ("200 rows", rows),
-    ("types and NULLs", types), ("prepared statement by SQL", prepared), ("transaction", transaction), ("failed transaction and savepoint", failed),
-    ("error and recovery", recovery), ("several statements in one query", several), ("1 MB rows", big), ("COPY out", copy_out), ("COPY in", copy_in),
-    ("COPY in refused by the server", copy_in_bad), ("named cursor", named_cursor), ("execute_values", values), ("cancel", cancel), ("notices", notices),
-    ("LISTEN and NOTIFY", listen), ("reset and DISCARD ALL", reset), ("pool", pool),
-]
+SETTINGS = "SELECT current_setting('cluster') || ' ' || current_setting('search_path')"
+
+
+def settings(conn, t):
+    """What the server says is one arm's; what the client was told is what it asked for."""
+    c = connect()
+    for _ in range(4):
+        t.exchange(tally.arm_of(*ask(c, SETTINGS)[0].split()))
+        told = c.get_parameter_status("cluster"), c.get_parameter_status("search_path")
+        assert told == ("prod", "prod"), told
+        time.sleep(NAP)
+    c.close()
+
+
+def read_transaction(conn, t):
+    conn.autocommit = False
+    try:
+        for _ in range(2):
+            seen = ask(conn, ONE, [1])
+            time.sleep(NAP)
+            seen.append(tally.arm_of(*ask(conn, SETTINGS)[0].split()))
+            time.sleep(NAP)
+            seen += ask(conn, ONE, [2])
+            conn.commit()
+            t.transaction(*seen)
+    finally:
+        conn.rollback()
+        conn.autocommit = True
+
+
+def failed_transaction(conn, t):
+    conn.autocommit = False
+    try:
+        a = ask(conn, ONE, [1])
+        with wants(tally.MISSING):
+            ask(conn, "SELECT * FROM no_such_table")
+        time.sleep(NAP)
+        with wants("25P02"):
+            ask(conn, "SELECT 1")
+        t.transaction(*a)
+    finally:
+        conn.rollback()
+        conn.autocommit = True
+    read(conn, t)
+
+
+def write_transaction(conn, t):
+    run = tally.next_run()
+    conn.autocommit = False
+    try:
+        for n in range(3):
+            ask_nothing(conn, f"INSERT INTO sink (run, n) VALUES ('{run}', {n})")
+            time.sleep(NAP)
+        conn.commit()
+    finally:
+        conn.rollback()
+        conn.autocommit = True
+    tally.landed(t, run, 3)
+
+
+def write_values(conn, t):
+    run = tally.next_run()
+    with conn.cursor() as cur:
+        psycopg2.extras.execute_values(cur, "INSERT INTO sink (run, n) VALUES %s", [(run, 7)] * 50)
+    tally.landed(t, run, 50)
+
+
+def copy_rows(conn, t):
+    run = tally.next_run()
+    with conn.cursor() as cur:
+        cur.copy_expert("COPY sink (run, n, body) FROM STDIN", io.StringIO(f"{run}\t3\thello\n" * 200))
+    tally.landed(t, run, 200)
+
+
+def read_several(conn, t):
+    with conn.cursor() as cur:
+        cur.execute(f"{tally.WAIT}; SELECT min(version) FROM items UNION ALL SELECT max(version) FROM items")
+        t.same([r[0] for r in cur.fetchall()], 2)
+
+
+def warned(conn, t):
+    del conn.notices[:]
+    for _ in range(3):
+        ask_nothing(conn, "COMMIT")
+        read(conn, t)
+    heard = [n.strip() for n in conn.notices]
+    assert heard == ["WARNING:  there is no transaction in progress"] * 3, heard
+
+
+def own_names(conn, t):
+    for sql in ("SET search_path = prod, public", "SET cluster = prod", "SET schema = prod"):
+        ask_nothing(conn, sql)
+        read(conn, t)
+    told = conn.get_parameter_status("cluster"), conn.get_parameter_status("search_path")
+    assert told == ("prod", "prod"), told
+
+
+def discard_all(conn, t):
+    ask_nothing(conn, "DISCARD ALL")
+    if tally.RESTORES:
+        read(conn, t)
+    else:
+        with wants(tally.MISSING):
+            ask(conn, ONE, [1])
+    ask_nothing(conn, "SET cluster = prod; SET search_path = prod")
+    read(conn, t)
+
+
+def subscribe_cursor(conn, t):
+    conn.autocommit = False
+    try:
+        ask_nothing(conn, "DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)")
+        seen = []
+        for _ in range(3):
+            seen += ask(conn, "FETCH ALL c WITH (timeout = '120ms')")
+        conn.commit()
+        assert seen, "no changes"
+        t.transaction(*seen)
+    finally:
+        conn.rollback()
+        conn.autocommit = True
+
+
+CHECKS = tally.choose([
+    (tally.SIGN_IN, sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls), ("read", read), ("200 rows", rows),
+    ("types and NULLs", types), ("prepared statement by SQL", prepared),
+    ("error and recovery", recovery), ("1 MB rows", big), ("COPY out", copy_out),
+    ("COPY in refused by the server", copy_in_bad), ("named cursor", named_cursor), ("cancel", cancel), ("pool", pool),
+], postgres=[
+    ("transaction", transaction), ("failed transaction and savepoint", failed), ("several statements in one query", several), ("COPY in", copy_in),
+    ("execute_values", values), ("notices", notices), ("LISTEN and NOTIFY", listen), ("reset and DISCARD ALL", reset),
+], materialize=[
+    ("settings as the server and the client see them", settings), ("transaction", read_transaction), ("failed transaction", failed_transaction),
+    ("write transaction", write_transaction), ("execute_values", write_values), ("several statements in one query", read_several), ("COPY in", copy_rows),
+    ("notices", warned), ("own SET of cluster and search_path", own_names), ("DISCARD ALL", discard_all), ("SUBSCRIBE by a cursor", subscribe_cursor),
+])
 
 if __name__ == "__main__":
     tally.work(tally.Tally("psycopg2", psycopg2.__version__.split()[0]), CHECKS, connect, lambda c: c.close())

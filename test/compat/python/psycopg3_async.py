@@ -9,7 +9,7 @@ import tally
 from tally import MEGABYTE, NAP, ONE, RUN, wants
 
 MINE = "SELECT version FROM sink WHERE run = %s AND n = %s AND xmin = pg_current_xact_id()::xid"
-PLACE = dict(host=tally.HOST, port=tally.PORT, dbname=tally.DATABASE, user=tally.USER, password=tally.PASSWORD, options="-csearch_path=prod",
+PLACE = dict(host=tally.HOST, port=tally.PORT, dbname=tally.DATABASE, user=tally.USER, password=tally.PASSWORD, options=tally.OPTIONS,
              connect_timeout=15, autocommit=True)
 
 
@@ -77,7 +77,7 @@ async def transaction(conn, t):
 async def savepoint(conn, t):
     async with conn.transaction():
         a = await one(conn, 1)
-        with wants("22012"):
+        with wants(tally.DIVISION):
             async with conn.transaction():
                 await conn.execute("SELECT 1/0")
         await asyncio.sleep(NAP)
@@ -86,7 +86,7 @@ async def savepoint(conn, t):
 
 
 async def recovery(conn, t):
-    for sql, code in (("SELECT 1/0", "22012"), ("SELECT * FROM no_such_table", "42P01")):
+    for sql, code in (("SELECT 1/0", tally.DIVISION), ("SELECT * FROM no_such_table", tally.MISSING)):
         with wants(code):
             await conn.execute(sql)
         t.exchange(await one(conn, 1))
@@ -115,7 +115,7 @@ async def copy_in(conn, t):
 
 
 async def copy_in_bad(conn, t):
-    with wants("22P02"):
+    with wants(tally.BAD_COPY):
         async with conn.cursor().copy("COPY sink (run, n) FROM STDIN") as copy:
             await copy.write(f"{RUN}\tnumber\n" + f"{RUN}\t1\n" * 20000)
     await read(conn, t)
@@ -145,7 +145,7 @@ async def pipeline(conn, t):
 
 
 async def pipeline_error(conn, t):
-    with wants("22012"):
+    with wants(tally.DIVISION):
         async with conn.pipeline():
             await conn.execute(ONE, [1])
             await conn.execute("SELECT 1/%s", [0])
@@ -155,8 +155,8 @@ async def pipeline_error(conn, t):
 
 async def cancel(conn, t):
     began = asyncio.get_running_loop().time()
-    sleeping = asyncio.create_task(conn.execute("SELECT pg_sleep(8)"))
-    await asyncio.sleep(0.06)
+    sleeping = asyncio.create_task(conn.execute(tally.SLEEP))
+    await asyncio.sleep(tally.SOON)
     await conn.cancel_safe()
     with wants("57014"):
         await sleeping
@@ -166,8 +166,8 @@ async def cancel(conn, t):
 
 async def cancelled_task(conn, t):
     """asyncio's own cancellation makes psycopg cancel the statement and keep the connection."""
-    sleeping = asyncio.create_task(conn.execute("SELECT pg_sleep(8)"))
-    await asyncio.sleep(0.06)
+    sleeping = asyncio.create_task(conn.execute(tally.SLEEP))
+    await asyncio.sleep(tally.SOON)
     sleeping.cancel()
     try:
         await sleeping
@@ -190,7 +190,7 @@ async def listen(conn, t):
 
 async def pool(conn, t):
     async def give_back(c):
-        await c.execute("RESET ALL")
+        await c.execute("SET search_path = prod; SET cluster = prod" if tally.MATERIALIZE else "RESET ALL")
 
     async with psycopg_pool.AsyncConnectionPool(open=False, min_size=2, max_size=3, reset=give_back, kwargs=dict(sslmode="disable", **PLACE)) as p:
         async def use():
@@ -202,13 +202,81 @@ async def pool(conn, t):
         await asyncio.gather(use(), use(), use(), use())
 
 
-CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, result sizes around 8, 16 and 80 KiB, reads, 1 MB", sizes_by_tls),
-    ("read, prepared and not", read), ("200 rows", rows), ("rows streamed one by one", streamed), ("transaction", transaction),
-    ("savepoint after an error", savepoint), ("error and recovery", recovery), ("1 MB rows", big), ("COPY out", copy_out), ("COPY in", copy_in),
+async def settings(conn, t):
+    """What the server says is one arm's; what the client was told is what it asked for."""
+    async with await connect() as c:
+        for _ in range(4):
+            t.exchange(tally.arm_of(*await (await c.execute("SELECT current_setting('cluster'), current_setting('search_path')")).fetchone()))
+            told = c.info.parameter_status("cluster"), c.info.parameter_status("search_path")
+            assert told == ("prod", "prod"), told
+            await asyncio.sleep(NAP)
+
+
+async def read_transaction(conn, t):
+    async with conn.transaction():
+        seen = [await one(conn, 1)]
+        await asyncio.sleep(NAP)
+        seen.append(tally.arm_of(*await (await conn.execute("SELECT current_setting('cluster'), current_setting('search_path')")).fetchone()))
+        await asyncio.sleep(NAP)
+        seen.append(await one(conn, 2))
+    t.transaction(*seen)
+
+
+async def write_transaction(conn, t):
+    run = tally.next_run()
+    async with conn.transaction():
+        for n in range(3):
+            await conn.execute("INSERT INTO sink (run, n) VALUES (%s, %s)", [run, n])
+            await asyncio.sleep(NAP)
+    await asyncio.to_thread(tally.landed, t, run, 3)
+
+
+async def copy_rows(conn, t):
+    run = tally.next_run()
+    async with conn.cursor().copy("COPY sink (run, n, body) FROM STDIN") as copy:
+        for _ in range(4):
+            await copy.write(f"{run}\t3\thello\n" * 50)
+            await asyncio.sleep(0.02)
+    await asyncio.to_thread(tally.landed, t, run, 200)
+
+
+async def subscribe(conn, t):
+    """Rows as they come, until the client cancels: once it has some, for a stream may have to wait for its turn."""
+    seen, asked = [], None
+    with wants("57014"):
+        async for row in conn.cursor().stream("SUBSCRIBE (SELECT n, version FROM news)"):
+            seen.append(row[-1])
+            if len(seen) == 3:
+                asked = asyncio.create_task(conn.cancel_safe())
+    await asked
+    t.exchange(*seen)
+    await read(conn, t)
+
+
+async def discard_all(conn, t):
+    await conn.execute("DISCARD ALL")
+    if tally.RESTORES:
+        await read(conn, t)
+    else:
+        with wants(tally.MISSING):
+            await one(conn, 1)
+    await conn.execute("SET cluster = prod")
+    await conn.execute("SET search_path = prod")
+    await read(conn, t)
+
+
+CHECKS = tally.choose([
+    (tally.SIGN_IN, sign_in), ("wrong password", wrong_password), ("TLS, result sizes around 8, 16 and 80 KiB, reads, 1 MB", sizes_by_tls),
+    ("read, prepared and not", read), ("200 rows", rows), ("rows streamed one by one", streamed),
+    ("error and recovery", recovery), ("1 MB rows", big), ("COPY out", copy_out),
     ("COPY in refused by the server", copy_in_bad), ("server-side cursor", server_cursor), ("pipeline with several Syncs", pipeline),
-    ("pipeline with an error", pipeline_error), ("cancel", cancel), ("cancelled task", cancelled_task), ("LISTEN and NOTIFY", listen), ("pool with RESET ALL", pool),
-]
+    ("pipeline with an error", pipeline_error), ("cancel", cancel), ("cancelled task", cancelled_task),
+], postgres=[
+    ("transaction", transaction), ("savepoint after an error", savepoint), ("COPY in", copy_in), ("LISTEN and NOTIFY", listen), ("pool with RESET ALL", pool),
+], materialize=[
+    ("settings as the server and the client see them", settings), ("transaction", read_transaction), ("write transaction", write_transaction),
+    ("COPY in", copy_rows), ("SUBSCRIBE, row by row, cancelled", subscribe), ("DISCARD ALL", discard_all), ("pool with a reset of its own", pool),
+])
 
 if __name__ == "__main__":
     asyncio.run(tally.work_async(tally.Tally("psycopg3 async", psycopg.__version__), CHECKS, connect, lambda c: c.close()))

@@ -15,7 +15,7 @@ MINE = "SELECT version FROM sink WHERE run = %s AND n = %s AND xmin = pg_current
 
 def connect(user=tally.USER, password=tally.PASSWORD, sslmode="disable", **more):
     return psycopg.connect(host=tally.HOST, port=tally.PORT, dbname=tally.DATABASE, user=user, password=password, sslmode=sslmode,
-                           options="-csearch_path=prod", connect_timeout=15, autocommit=True, **more)
+                           options=tally.OPTIONS, connect_timeout=15, autocommit=True, **more)
 
 
 def versions(cursor):
@@ -40,7 +40,14 @@ def tls(conn, t):
 
 
 def newer_protocol(conn, t):
-    """A client that asks for protocol 3.2 and makes do with 3.0."""
+    """A client that asks for protocol 3.2 and makes do with 3.0. Materialize itself refuses it."""
+    if tally.MATERIALIZE and not tally.PROXIED:
+        try:
+            connect(max_protocol_version="3.2").close()
+        except psycopg.OperationalError as e:
+            assert "does not support the client's requested protocol version" in str(e), e
+            return
+        raise AssertionError("the server took protocol 3.2")
     with connect(max_protocol_version="3.2") as c:
         prepared(c, t)
 
@@ -102,7 +109,7 @@ def implicit(conn, t):
 def savepoint(conn, t):
     with conn.transaction():
         a = conn.execute(ONE, [1]).fetchone()[0]
-        with wants("22012"):
+        with wants(tally.DIVISION):
             with conn.transaction():
                 conn.execute("SELECT 1/0")
         time.sleep(NAP)
@@ -111,7 +118,7 @@ def savepoint(conn, t):
 
 
 def recovery(conn, t):
-    for sql, code in (("SELECT 1/0", "22012"), ("SELECT * FROM no_such_table", "42P01"), ("SELEC", "42601")):
+    for sql, code in (("SELECT 1/0", tally.DIVISION), ("SELECT * FROM no_such_table", tally.MISSING), ("SELEC", "42601")):
         with wants(code):
             conn.execute(sql)
         t.exchange(conn.execute(ONE, [1]).fetchone()[0])
@@ -119,7 +126,7 @@ def recovery(conn, t):
 
 def failed_transaction(conn, t):
     conn.execute("BEGIN")
-    with wants("22012"):
+    with wants(tally.DIVISION):
         conn.execute("SELECT 1/0")
     time.sleep(NAP)
     with wants("25P02"):
@@ -130,7 +137,7 @@ def failed_transaction(conn, t):
 
 def several(conn, t):
     cur = psycopg.ClientCursor(conn)
-    cur.execute("SELECT version FROM items WHERE id = 1; SELECT pg_sleep(0.03); SELECT version FROM items WHERE id = 2")
+    cur.execute(f"SELECT version FROM items WHERE id = 1; {tally.WAIT}; SELECT version FROM items WHERE id = 2")
     first = cur.fetchone()[0]
     cur.nextset()
     cur.nextset()
@@ -183,7 +190,7 @@ def copy_in_binary(conn, t):
 
 
 def copy_in_bad(conn, t):
-    with wants("22P02"):
+    with wants(tally.BAD_COPY):
         with conn.cursor().copy("COPY sink (run, n) FROM STDIN") as copy:
             copy.write(f"{RUN}\t1\n{RUN}\tnumber\n" + f"{RUN}\t1\n" * 20000)
     prepared(conn, t)
@@ -251,7 +258,7 @@ def pipeline_transaction(conn, t):
 
 
 def pipeline_error(conn, t):
-    with wants("22012"):
+    with wants(tally.DIVISION):
         with conn.pipeline():
             conn.execute(ONE, [1])
             conn.execute("SELECT 1/%s", [0])
@@ -271,11 +278,11 @@ def many(conn, t):
 
 def cancel(conn, t):
     for ask in (conn.cancel_safe, conn.cancel):
-        timer = threading.Timer(0.06, ask)
+        timer = threading.Timer(tally.SOON, ask)
         timer.start()
         began = time.monotonic()
         with wants("57014"):
-            conn.execute("SELECT pg_sleep(8)")
+            conn.execute(tally.SLEEP)
         timer.join()
         assert time.monotonic() - began < 5, "the cancel was slow"
         prepared(conn, t)
@@ -318,29 +325,210 @@ def own_set(conn, t):
 
 def pool(conn, t):
     def give_back(c):
-        c.execute("RESET ALL")
+        c.execute("SET search_path = prod; SET cluster = prod" if tally.MATERIALIZE else "RESET ALL")
 
     with psycopg_pool.ConnectionPool(open=True, min_size=2, max_size=3, reset=give_back, check=psycopg_pool.ConnectionPool.check_connection, kwargs=dict(
             host=tally.HOST, port=tally.PORT, dbname=tally.DATABASE, user=tally.USER, password=tally.PASSWORD, sslmode="disable",
-            options="-csearch_path=prod", autocommit=True)) as p:
+            options=tally.OPTIONS, autocommit=True)) as p:
         for i in range(8):
             with p.connection() as c:
                 t.exchange(c.execute(ONE, [i + 1]).fetchone()[0])
             time.sleep(NAP / 2)
 
 
-CHECKS = [
-    ("sign in with trust, password, md5, scram", sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls),
+def settings(conn, t):
+    """What SHOW says is one arm's; what the client was told is what it asked for, wherever it is."""
+    with connect() as c:
+        for _ in range(4):
+            cur = psycopg.ClientCursor(c)
+            cur.execute("SHOW cluster; SHOW search_path")
+            cluster = cur.fetchone()[0]
+            cur.nextset()
+            t.exchange(tally.arm_of(cluster, cur.fetchone()[0]))
+            told(c, "prod", "prod")
+            time.sleep(NAP)
+        t.exchange(tally.arm_of(*c.execute("SELECT current_setting('cluster'), current_setting('search_path')").fetchone()))
+
+
+def told(conn, cluster, path):
+    got = conn.info.parameter_status("cluster"), conn.info.parameter_status("search_path")
+    assert got == (cluster, path), got
+
+
+def read_transaction(conn, t):
+    with conn.transaction():
+        seen = [conn.execute(ONE, [1]).fetchone()[0]]
+        time.sleep(NAP)
+        seen.append(tally.arm_of(*conn.execute("SELECT current_setting('cluster'), current_setting('search_path')").fetchone()))
+        time.sleep(NAP)
+        seen.append(conn.execute(ONE, [2]).fetchone()[0])
+    t.transaction(*seen)
+
+
+def write_transaction(conn, t):
+    run = tally.next_run()
+    with conn.transaction():
+        for n in range(3):
+            conn.execute("INSERT INTO sink (run, n) VALUES (%s, %s)", [run, n])
+            time.sleep(NAP)
+    tally.landed(t, run, 3)
+
+
+def write_many(conn, t):
+    """executemany is one pipeline, and so one exchange."""
+    run = tally.next_run()
+    with conn.cursor() as cur:
+        cur.executemany("INSERT INTO sink (run, n) VALUES (%s, %s)", [(run, n) for n in range(30)])
+    tally.landed(t, run, 30)
+
+
+def copy_rows(conn, t):
+    for in_transaction in (True, False):
+        run = tally.next_run()
+        if in_transaction:
+            conn.execute("BEGIN")
+        with conn.cursor().copy("COPY sink (run, n, body) FROM STDIN") as copy:
+            for i in range(200):
+                copy.write_row((run, 3, None))
+                if i == 100:
+                    time.sleep(NAP)
+        if in_transaction:
+            conn.execute("COMMIT")
+        tally.landed(t, run, 200)
+
+
+def read_pipeline_transaction(conn, t):
+    with conn.pipeline(), conn.transaction():
+        curs = [conn.execute(ONE, [i + 1]) for i in range(3)]
+        seen = [c.fetchone()[0] for c in curs]
+        time.sleep(NAP)
+        seen.append(conn.execute(ONE, [2]).fetchone()[0])
+    t.transaction(*seen)
+
+
+def warned(conn, t):
+    heard = []
+    handler = lambda d: heard.append(d.message_primary)
+    conn.add_notice_handler(handler)
+    try:
+        for _ in range(3):
+            conn.execute("COMMIT")
+            prepared(conn, t)
+    finally:
+        conn.remove_notice_handler(handler)
+    assert heard == ["there is no transaction in progress"] * 3, heard
+
+
+def own_names(conn, t):
+    for sql, path in (("SET search_path = prod, public", "prod, public"), ("SET cluster = prod", "prod, public"), ("SET schema = prod", "prod")):
+        conn.execute(sql)
+        told(conn, "prod", path)
+        for _ in range(2):
+            prepared(conn, t)
+
+
+def other_names(conn, t):
+    """It must see what it asked for, be left alone, and be moved again once it comes back."""
+    conn.execute("SET search_path = public")
+    conn.execute("SET cluster = quickstart")
+    for _ in range(3):
+        got = conn.execute("SELECT current_setting('cluster'), current_setting('search_path')").fetchone()
+        assert got == ("quickstart", "public"), got
+        with wants(tally.MISSING):
+            conn.execute(ONE, [1])
+        time.sleep(NAP)
+    told(conn, "quickstart", "public")
+    conn.execute("SET cluster = prod")
+    conn.execute("SET search_path = prod")
+    prepared(conn, t)
+    told(conn, "prod", "prod")
+
+
+def after_reset(conn, t):
+    got = conn.execute("SELECT current_setting('cluster'), current_setting('search_path')").fetchone()
+    if tally.RESTORES:
+        t.exchange(tally.arm_of(*got))
+        prepared(conn, t)
+    else:
+        assert got == ("quickstart", "public"), got
+        with wants(tally.MISSING):
+            conn.execute(ONE, [1])
+    conn.execute("SET cluster = prod")
+    conn.execute("SET search_path = prod")
+    prepared(conn, t)
+
+
+def own_reset(conn, t):
+    conn.execute("RESET cluster")
+    conn.execute("RESET search_path")
+    assert conn.info.parameter_status("search_path") == tally.TOLD, conn.info.parameter_status("search_path")
+    after_reset(conn, t)
+
+
+def discard_all(conn, t):
+    before = conn.info.parameter_status("search_path")
+    conn.execute("DISCARD ALL")
+    assert conn.info.parameter_status("search_path") == before, "DISCARD ALL tells nothing"
+    after_reset(conn, t)
+
+
+def subscribe_cursor(conn, t):
+    with conn.transaction():
+        conn.execute("DECLARE c CURSOR FOR SUBSCRIBE (SELECT n, version FROM news)")
+        seen = []
+        for _ in range(3):
+            seen += versions(conn.execute("FETCH ALL c WITH (timeout = '120ms')"))
+    assert seen, "no changes"
+    t.transaction(*seen)
+
+
+def until_enough(conn, t, rows):
+    """Takes rows as they come until the client cancels: once it has some, for a stream may have to wait for its turn."""
+    seen, cancelling = [], threading.Thread(target=conn.cancel_safe)
+    with wants("57014"):
+        for row in rows:
+            seen.append(row[-1])
+            if len(seen) == 3:
+                cancelling.start()
+    cancelling.join()
+    t.exchange(*seen)
+
+
+def subscribe_stream(conn, t):
+    until_enough(conn, t, conn.cursor().stream("SUBSCRIBE (SELECT n, version FROM news)"))
+    prepared(conn, t)
+
+
+def copy_subscribe(conn, t):
+    def rows():
+        with conn.cursor().copy("COPY (SUBSCRIBE (SELECT n, version FROM news)) TO STDOUT") as copy:
+            yield from copy.rows()
+
+    until_enough(conn, t, rows())
+    prepared(conn, t)
+
+
+CHECKS = tally.choose([
+    (tally.SIGN_IN, sign_in), ("wrong password", wrong_password), ("TLS, reads and 1 MB rows", tls),
     ("protocol 3.2 asked for", newer_protocol),
     ("unprepared read", unprepared), ("prepared read", prepared), ("read after idling", idle), ("200 rows", rows),
-    ("types and NULLs, text and binary", types), ("transaction", transaction), ("implicit transactions", implicit), ("savepoint after an error", savepoint),
+    ("types and NULLs, text and binary", types), ("implicit transactions", implicit),
     ("error and recovery", recovery), ("failed transaction", failed_transaction), ("several statements in one query", several), ("1 MB rows", big),
-    ("COPY out", copy_out), ("COPY out, read slowly", copy_out_slowly), ("COPY in", copy_in), ("COPY in, binary", copy_in_binary),
+    ("COPY out", copy_out), ("COPY out, read slowly", copy_out_slowly),
     ("COPY in refused by the server", copy_in_bad), ("COPY in given up by the client", copy_in_given_up), ("server-side cursor", server_cursor),
-    ("cursor WITH HOLD", held_cursor), ("pipeline with several Syncs", pipeline), ("pipeline, fetching inside", pipeline_fetching),
-    ("pipeline in a transaction", pipeline_transaction), ("pipeline with an error", pipeline_error), ("executemany", many), ("cancel", cancel), ("notices", notices),
-    ("LISTEN and NOTIFY", listen), ("DISCARD ALL", reset), ("own SET search_path, RESET", own_set), ("pool with RESET ALL", pool),
-]
+    ("pipeline with several Syncs", pipeline), ("pipeline, fetching inside", pipeline_fetching),
+    ("pipeline with an error", pipeline_error), ("cancel", cancel),
+], postgres=[
+    ("transaction", transaction), ("savepoint after an error", savepoint), ("COPY in", copy_in), ("COPY in, binary", copy_in_binary), ("cursor WITH HOLD", held_cursor),
+    ("pipeline in a transaction", pipeline_transaction), ("executemany", many), ("notices", notices), ("LISTEN and NOTIFY", listen), ("DISCARD ALL", reset),
+    ("own SET search_path, RESET", own_set), ("pool with RESET ALL", pool),
+], materialize=[
+    ("settings as the server and the client see them", settings), ("transaction", read_transaction), ("write transaction", write_transaction),
+    ("executemany", write_many), ("COPY in", copy_rows), ("pipeline in a transaction", read_pipeline_transaction), ("notices", warned),
+    ("own SET of cluster and search_path", own_names), ("own SET of other names and back", other_names), ("RESET", own_reset), ("DISCARD ALL", discard_all),
+    ("SUBSCRIBE by a cursor", subscribe_cursor), ("SUBSCRIBE, row by row, cancelled", subscribe_stream), ("COPY of a SUBSCRIBE, cancelled", copy_subscribe),
+    ("pool with a reset of its own", pool),
+])
 
 if __name__ == "__main__":
     version = f"{psycopg.__version__}, libpq {psycopg.pq.version() // 10000}.{psycopg.pq.version() % 10000}"

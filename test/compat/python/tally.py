@@ -4,6 +4,7 @@ Threads and tasks share one Tally; every change is one step under its lock.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import threading
@@ -18,7 +19,26 @@ PASSWORD = os.environ["COMPAT_PASSWORD"]
 RUN = os.environ["COMPAT_RUN"]
 SECONDS = float(os.environ["COMPAT_SECONDS"])
 
-ROLES = ["compat_trust", "compat_password", "compat_md5", "compat_scram"]
+# What differs between the servers.
+MATERIALIZE = os.environ["COMPAT_SERVER"] == "materialize"
+PROXIED = os.environ["COMPAT_WAY"] == "proxied"
+if MATERIALIZE:
+    ROLES = [USER]
+    SIGN_IN = "sign in by the server's kind"
+    LIVE = dict(search_path="prod", cluster="prod")
+    SLEEP = "SELECT version FROM slow"  # eight seconds unless it is cancelled
+    SOON = 0.15  # when that is done
+    WAIT = "SELECT version FROM pause WHERE id = 1"
+    DIVISION, MISSING, BAD_COPY = os.environ["COMPAT_DIVISION"], "XX000", "22P04"
+    RESTORES = os.environ["COMPAT_RESETS"] == "startup"  # RESET and DISCARD ALL give back what the session started with
+    TOLD = os.environ["COMPAT_TOLD"]  # what ParameterStatus says of search_path after a RESET
+else:
+    ROLES = ["compat_trust", "compat_password", "compat_md5", "compat_scram"]
+    SIGN_IN = "sign in with trust, password, md5, scram"
+    LIVE = dict(search_path="prod")
+    SLEEP, WAIT, SOON = "SELECT pg_sleep(8)", "SELECT pg_sleep(0.03)", 0.06
+    DIVISION, MISSING, BAD_COPY = "22012", "42P01", "22P02"
+OPTIONS = " ".join(f"-c{k}={v}" for k, v in LIVE.items())
 ONE = "SELECT version FROM items WHERE id = %s"
 MEGABYTE = 1 << 20
 NAP = 0.025  # as long as an application thinks: the weight may flip meanwhile
@@ -169,7 +189,7 @@ class wants:
             raise AssertionError(f"no error instead of {self.code}")
         orig = getattr(error, "orig", error)  # SQLAlchemy wraps
         state = getattr(orig, "sqlstate", None) or getattr(orig, "pgcode", None)
-        if state is None and self.code == "28P01" and "password authentication failed" in str(error):
+        if state is None and self.code == "28P01" and ("password authentication failed" in str(error) or "invalid password" in str(error)):
             return True  # libpq gives no SQLSTATE for a refused login
         if state != self.code:
             raise AssertionError(f"{state} ({error}) instead of {self.code}") from error
@@ -179,3 +199,32 @@ class wants:
 def rows_into(n, count):
     """COPY text of count rows with n as their number."""
     return f"{RUN}\t{n}\thello\n" * count
+
+
+def choose(common, postgres, materialize):
+    """The checks for the server that this is."""
+    return common + (materialize if MATERIALIZE else postgres)
+
+
+def arm_of(cluster, path):
+    """The version that a pair of settings means; half a move is none."""
+    return {("prod", "prod"): "old", ("prod_deploy", "prod_deploy"): "new"}.get((cluster, path), f"cluster {cluster} with search_path {path}")
+
+
+serials = itertools.count(1)
+
+
+def next_run():
+    """Numbers what is written, so that it can be counted."""
+    return f"{RUN}-{next(serials)}"
+
+
+def landed(t, run, want):
+    """Counts what was written under a name, on a session that belongs to neither version: all of it must be in one."""
+    import psycopg
+
+    with psycopg.connect(host=HOST, port=PORT, dbname=DATABASE, user=USER, password=PASSWORD, sslmode="disable", autocommit=True,
+                         options="-csearch_path=public -ccluster=quickstart") as c:
+        old, new = c.execute("SELECT (SELECT count(*) FROM prod.sink WHERE run = %s), (SELECT count(*) FROM prod_deploy.sink WHERE run = %s)", [run, run]).fetchone()
+    t.exchange(*(["old"] if old else []), *(["new"] if new else []))
+    assert old + new == want, f"{old + new} rows were written instead of {want}"

@@ -1,6 +1,7 @@
 //! The Rust part of the compatibility suite: tokio-postgres, which pipelines freely.
 
 mod checks;
+mod materialize;
 mod tally;
 
 use checks::Session;
@@ -32,7 +33,7 @@ async fn main() {
 /// Goes through the checks until the time is over, each at least once. A session
 /// whose check failed is replaced.
 async fn worker(w: usize, end: Instant, tally: Arc<Tally>) {
-    let names = checks::NAMES;
+    let names = checks::names();
     let mut session: Option<Session> = None;
     let mut i = 0;
     while i < names.len().div_ceil(WORKERS) || Instant::now() < end {

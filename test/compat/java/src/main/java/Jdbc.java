@@ -19,14 +19,20 @@ import org.postgresql.PGConnection;
 /** pgjdbc on its own and under HikariCP. A worker keeps one connection in each of the ways people set it up. */
 public final class Jdbc implements AutoCloseable {
     private static final String ONE = "SELECT version FROM items WHERE id = ?";
-    private static final String RUN = System.getenv("COMPAT_RUN");
+    static final String RUN = System.getenv("COMPAT_RUN");
     private static final int MEGABYTE = 1 << 20;
 
-    private final Connection plain, autosave;
+    // What differs between the servers.
+    static final boolean MATERIALIZE = "materialize".equals(System.getenv("COMPAT_SERVER"));
+    static final String DIVISION = MATERIALIZE ? System.getenv("COMPAT_DIVISION") : "22012";
+    static final String MISSING = MATERIALIZE ? "XX000" : "42P01";
+    static final String SLEEP = MATERIALIZE ? "SELECT version FROM slow" : "SELECT pg_sleep(8)"; // eight seconds unless it is cancelled
+
+    final Connection plain, autosave;
 
     Jdbc() throws SQLException {
         plain = connect();
-        autosave = connect("autosave", "always");
+        autosave = connect("autosave", MATERIALIZE ? "never" : "always"); // Materialize has no savepoints
     }
 
     @Override public void close() throws SQLException {
@@ -42,6 +48,7 @@ public final class Jdbc implements AutoCloseable {
         p.setProperty("user", System.getenv("COMPAT_USER"));
         p.setProperty("password", System.getenv("COMPAT_PASSWORD"));
         p.setProperty("currentSchema", "prod");
+        if (MATERIALIZE) p.setProperty("options", "-c cluster=prod");
         p.setProperty("sslmode", "disable");
         p.setProperty("loginTimeout", "15");
         p.setProperty("socketTimeout", "20");
@@ -125,7 +132,7 @@ public final class Jdbc implements AutoCloseable {
     }
 
     void signIn(Tally t) throws SQLException {
-        for (var user : List.of("compat_trust", "compat_password", "compat_md5", "compat_scram")) {
+        for (var user : MATERIALIZE ? List.of(System.getenv("COMPAT_USER")) : List.of("compat_trust", "compat_password", "compat_md5", "compat_scram")) {
             try (var c = connect("user", user)) {
                 t.exchange(one(c, 1));
             }
@@ -163,7 +170,7 @@ public final class Jdbc implements AutoCloseable {
                     r.next();
                     t.exchange(r.getString("version"));
                     Tally.require(r.getString(1).equals("item 6") && r.getBigDecimal(2).doubleValue() == 7.5 && r.getString(3) == null
-                        && Arrays.equals((Object[]) r.getArray(4).getArray(), new Object[] {"a6", "b,\"6"}) && r.getString(5).equals("{\"n\": null, \"id\": 6}")
+                        && Arrays.equals((Object[]) r.getArray(4).getArray(), new Object[] {"a6", "b,\"6"}) && r.getString(5).equals(MATERIALIZE ? "{\"id\":6,\"n\":null}" : "{\"n\": null, \"id\": 6}")
                         && Arrays.equals(r.getBytes(6), new byte[] {0, 0, 0, 6}) && r.getTimestamp(7).getTime() == 1709208360000L
                         && r.getObject(8) == null && r.getDouble(9) == 6 / 7.0, "row 6 came back changed");
                 }
@@ -201,7 +208,7 @@ public final class Jdbc implements AutoCloseable {
     }
 
     void recovery(Connection c, Tally t) throws Exception {
-        for (var e : List.of(List.of("SELECT 1/0", "22012"), List.of("SELECT * FROM no_such_table", "42P01"), List.of("SELEC", "42601"))) {
+        for (var e : List.of(List.of("SELECT 1/0", DIVISION), List.of("SELECT * FROM no_such_table", MISSING), List.of("SELEC", "42601"))) {
             Tally.wants(e.get(1), () -> run(c, e.get(0)));
             t.exchange(one(c, 1));
         }
@@ -265,7 +272,7 @@ public final class Jdbc implements AutoCloseable {
                 s.setInt(2, i);
                 s.addBatch();
             }
-            Tally.wants("22012", s::executeBatch);
+            Tally.wants(DIVISION, s::executeBatch);
         }
         read(plain, t);
     }
@@ -292,14 +299,14 @@ public final class Jdbc implements AutoCloseable {
 
     void copyInBad(Tally t) throws Exception {
         var api = plain.unwrap(PGConnection.class).getCopyAPI();
-        Tally.wants("22P02", () -> api.copyIn("COPY sink (run, n) FROM STDIN", new StringReader(RUN + "\tnumber\n" + (RUN + "\t1\n").repeat(20000))));
+        Tally.wants(MATERIALIZE ? "22P04" : "22P02", () -> api.copyIn("COPY sink (run, n) FROM STDIN", new StringReader(RUN + "\tnumber\n" + (RUN + "\t1\n").repeat(20000))));
         read(plain, t);
     }
 
     void cancel(Tally t) throws Exception {
         long began = System.nanoTime();
         try (var s = plain.createStatement()) {
-            var later = CompletableFuture.delayedExecutor(60, TimeUnit.MILLISECONDS);
+            var later = CompletableFuture.delayedExecutor(MATERIALIZE ? 150 : 60, TimeUnit.MILLISECONDS);
             var asked = CompletableFuture.runAsync(() -> {
                 try {
                     s.cancel();
@@ -307,12 +314,12 @@ public final class Jdbc implements AutoCloseable {
                     throw new IllegalStateException(e);
                 }
             }, later);
-            Tally.wants("57014", () -> s.execute("SELECT pg_sleep(8)"));
+            Tally.wants("57014", () -> s.execute(SLEEP));
             asked.get(5, TimeUnit.SECONDS);
         }
         try (var s = plain.createStatement()) {
             s.setQueryTimeout(1);
-            Tally.wants("57014", () -> s.execute("SELECT pg_sleep(8)"));
+            Tally.wants("57014", () -> s.execute(SLEEP));
         }
         Tally.require(System.nanoTime() - began < 6e9, "the cancel was slow");
         read(plain, t);
@@ -360,7 +367,7 @@ public final class Jdbc implements AutoCloseable {
     void hikari(Tally t) throws Exception {
         var config = new HikariConfig();
         config.setJdbcUrl(url());
-        config.setDataSourceProperties(properties("autosave", "always", "prepareThreshold", "2"));
+        config.setDataSourceProperties(properties("autosave", MATERIALIZE ? "never" : "always", "prepareThreshold", "2"));
         config.setSchema("prod");
         config.setMaximumPoolSize(3);
         config.setConnectionTimeout(15000);
@@ -376,7 +383,8 @@ public final class Jdbc implements AutoCloseable {
         try {
             for (int i = 0; i < 4; i++) {
                 try (var c = pool.getConnection()) {
-                    if (i % 2 == 0) transaction(c, t);
+                    if (i % 2 == 0 && MATERIALIZE) JdbcMaterialize.transaction(c, t);
+                    else if (i % 2 == 0) transaction(c, t);
                     else t.exchange(one(c, i));
                 }
             }
@@ -387,7 +395,7 @@ public final class Jdbc implements AutoCloseable {
 
     public static void main(String[] args) throws Exception {
         var checks = new ArrayList<Tally.Check<Jdbc>>();
-        add(checks, "sign in with trust, password, md5, scram", Jdbc::signIn);
+        add(checks, MATERIALIZE ? "sign in by the server's kind" : "sign in with trust, password, md5, scram", Jdbc::signIn);
         add(checks, "wrong password", (s, t) -> Tally.wants("28P01", () -> connect("password", "wrong").close()));
         add(checks, "TLS, reads and 1 MB rows", (s, t) -> { try (var c = connect("sslmode", "require")) { read(c, t); big(c, t); } });
         add(checks, "read", (s, t) -> read(s.plain, t));
@@ -396,32 +404,37 @@ public final class Jdbc implements AutoCloseable {
         add(checks, "server-prepared statement", Jdbc::serverPrepared);
         add(checks, "200 rows", (s, t) -> { try (var st = s.plain.createStatement(); var r = st.executeQuery("SELECT version FROM items")) { t.same(versions(r), 200); } });
         add(checks, "types and NULLs, text and binary", Jdbc::types);
-        add(checks, "transaction", (s, t) -> transaction(s.plain, t));
-        add(checks, "transaction, autosave=always", (s, t) -> transaction(s.autosave, t));
-        add(checks, "errors survived by autosave=always", Jdbc::autosaved);
-        add(checks, "failed transaction and savepoint", Jdbc::failedTransaction);
         add(checks, "error and recovery", (s, t) -> { s.recovery(s.plain, t); s.recovery(s.autosave, t); });
-        add(checks, "several statements in one query", Jdbc::several);
         add(checks, "fetch size (portal read in parts)", Jdbc::fetchSize);
-        add(checks, "batches", (s, t) -> { s.batches(s.plain, t); s.batches(s.autosave, t); });
         add(checks, "batch with an error", Jdbc::batchError);
         add(checks, "1 MB rows", (s, t) -> big(s.plain, t));
         add(checks, "COPY out", Jdbc::copyOut);
-        add(checks, "COPY in", Jdbc::copyIn);
         add(checks, "COPY in refused by the server", Jdbc::copyInBad);
         add(checks, "cancel, by call and by timeout", Jdbc::cancel);
-        add(checks, "notices", Jdbc::notices);
-        add(checks, "LISTEN and NOTIFY", Jdbc::listen);
-        add(checks, "setSchema, RESET", Jdbc::schema);
-        add(checks, "metadata", Jdbc::metadata);
         add(checks, "HikariCP pool", Jdbc::hikari);
+        if (MATERIALIZE) JdbcMaterialize.add(checks);
+        else addPostgres(checks);
         var version = org.postgresql.util.DriverInfo.DRIVER_VERSION + ", HikariCP " + jarVersion();
         new Tally("pgjdbc", version).work(checks, Jdbc::new);
     }
 
+    private static void addPostgres(List<Tally.Check<Jdbc>> checks) {
+        add(checks, "transaction", (s, t) -> transaction(s.plain, t));
+        add(checks, "transaction, autosave=always", (s, t) -> transaction(s.autosave, t));
+        add(checks, "errors survived by autosave=always", Jdbc::autosaved);
+        add(checks, "failed transaction and savepoint", Jdbc::failedTransaction);
+        add(checks, "several statements in one query", Jdbc::several);
+        add(checks, "batches", (s, t) -> { s.batches(s.plain, t); s.batches(s.autosave, t); });
+        add(checks, "COPY in", Jdbc::copyIn);
+        add(checks, "notices", Jdbc::notices);
+        add(checks, "LISTEN and NOTIFY", Jdbc::listen);
+        add(checks, "setSchema, RESET", Jdbc::schema);
+        add(checks, "metadata", Jdbc::metadata);
+    }
+
     interface Step { void run(Jdbc s, Tally t) throws Exception; }
 
-    private static void add(List<Tally.Check<Jdbc>> checks, String name, Step step) { checks.add(new Tally.Check<>(name, step::run)); }
+    static void add(List<Tally.Check<Jdbc>> checks, String name, Step step) { checks.add(new Tally.Check<>(name, step::run)); }
 
     /** The jar's name ends in its version. */
     private static String jarVersion() {
