@@ -203,8 +203,8 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			late := p.isDraining()
-			p.reg.connected(late)
-			p.wg.Go(func() { p.serveConn(conn, late) })
+			guest, only := p.reg.connected(p.cfg.Limits.Starting, late)
+			p.wg.Go(func() { p.serveConn(&opener{p: p, base: conn, conn: conn, guest: guest, only: only}, late) })
 		case ctx.Err() != nil || p.isDraining():
 			return nil
 		case !mayPass(err):

@@ -13,10 +13,10 @@ import (
 
 // serveConn is the whole life of an accepted connection. late: it came while the
 // proxy drains.
-func (p *Proxy) serveConn(conn net.Conn, late bool) {
+func (p *Proxy) serveConn(o *opener, late bool) {
 	defer p.reg.disconnected(late)
-	p.keepAlive(conn)
-	if s := p.startUp(conn, late); s != nil {
+	p.keepAlive(o.base)
+	if s := p.startUp(o); s != nil {
 		s.run()
 	}
 }
@@ -24,10 +24,9 @@ func (p *Proxy) serveConn(conn net.Conn, late bool) {
 // startUp brings a connection to where its login begins, within the start-up
 // deadline, and returns nil when it ended before. What is only needed for that
 // is not kept for the session's life.
-func (p *Proxy) startUp(conn net.Conn, late bool) *session {
-	o := opener{p: p, base: conn, conn: conn}
-	limit := p.cfg.Limits.Startup
-	if o.guest, o.only = p.reg.mayStart(p.cfg.Limits.Starting, late); o.guest {
+func (p *Proxy) startUp(o *opener) *session {
+	conn, limit := o.base, p.cfg.Limits.Startup
+	if o.guest {
 		defer o.leave()
 		limit = min(limit, guestTime)
 	} else if o.only != nil {
@@ -217,8 +216,11 @@ func (o *opener) cancel(key wire.CancelKey) {
 	o.p.cancelRequest(key)
 }
 
-// deadline names the failure that a silent client is.
+// deadline names the failure that a silent client is, or the end of the proxy.
 func (o *opener) deadline(err error) error {
+	if o.p.ctx.Err() != nil {
+		return wire.Fail(wire.KindShuttingDown, "", err)
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return wire.Fail(wire.KindStartupDeadline, "", err)
 	}
