@@ -216,13 +216,25 @@ func (s *session) endAtBoundary(f *wire.Failure) {
 func (p *Proxy) End(deployment string, which Which, sentence string) int {
 	n := 0
 	for _, s := range p.reg.sessions(deployment) {
-		if which.selects(s.info()) {
+		if s.endIf(which.selects) {
 			n++
 			f := wire.Fail(wire.KindTerminated, sentence, nil)
 			p.wg.Go(func() { s.endWith(f) })
 		}
 	}
 	return n
+}
+
+// endIf closes the gate for good if the session is to be ended, in one step: what it
+// is ended for must not be over, and something else begun, when it is told.
+func (s *session) endIf(selected func(SessionInfo) bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !selected(s.describe()) {
+		return false
+	}
+	s.attn |= attnEnd
+	return true
 }
 
 // Cancel sends the server a cancel for what the selected sessions run, and

@@ -156,6 +156,11 @@ func (p *Proxy) Survey(deployment string) Survey {
 func (s *session) info() SessionInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.describe()
+}
+
+// describe is info under mu.
+func (s *session) describe() SessionInfo {
 	s.refresh()
 	now := s.p.now()
 	state := s.track.State()

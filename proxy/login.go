@@ -65,7 +65,7 @@ func (s *session) loggedIn(status byte, next *after) {
 // session must be moved before its first statement. Server's pump, no lock held.
 func (s *session) finishLogin() (unit []byte, err error) {
 	if !s.loginTimer.Stop() {
-		return nil, wire.Fail(wire.KindStartupDeadline, "", nil)
+		return nil, s.p.tooLate(nil)
 	}
 	dec, err := s.decide()
 	if err != nil {

@@ -214,10 +214,10 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			late := p.isDraining()
-			p.reg.connected(late)
+			guest, only := p.reg.connected(p.cfg.Limits.Starting, late)
 			p.wg.Go(func() {
 				growStack(0)
-				p.serveConn(conn, late)
+				p.serveConn(&opener{p: p, base: conn, conn: conn, guest: guest, only: only}, late)
 			})
 		case ctx.Err() != nil || p.isDraining():
 			return nil
@@ -268,6 +268,7 @@ func (p *Proxy) listen(ln net.Listener) bool {
 		return false
 	}
 	p.listeners[ln] = struct{}{}
+	p.wg.Add(1) // Shutdown waits for whoever may still accept
 	return true
 }
 
@@ -276,6 +277,7 @@ func (p *Proxy) unlisten(ln net.Listener) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.listeners, ln)
+	p.wg.Done()
 }
 
 func (p *Proxy) isDraining() bool {

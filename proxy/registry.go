@@ -48,13 +48,28 @@ func (r *registry) init() {
 	r.fleets = make(map[string]*fleet)
 }
 
-func (r *registry) connected(late bool) {
+// connected counts a new connection, and tells whether it may send its start-up
+// packet, when no more than limit may be about to; 0 means any number. One that may
+// not is a guest, if there is a place: it may send a CancelRequest and is refused
+// with f for anything else.
+func (r *registry) connected(limit int, late bool) (guest bool, f *wire.Failure) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.conns++
-	if late {
+	switch {
+	case late:
 		r.late++
+		f = wire.Fail(wire.KindDraining, "", nil)
+	case limit > 0 && r.conns-r.admitted-r.cancels-r.guests > limit:
+		f = wire.Fail(wire.KindTooManySessions, "too many connections have not sent their start-up packet", nil)
+	default:
+		return false, nil
 	}
+	if r.guests == maxGuests {
+		return false, f
+	}
+	r.guests++
+	return true, f
 }
 
 func (r *registry) disconnected(late bool) {
@@ -75,28 +90,6 @@ const (
 	// maxCancels bounds the cancels that are under way or wait for their turn.
 	maxCancels = 1024
 )
-
-// mayStart tells whether a new connection may send its start-up packet, when
-// no more than limit may be about to; 0 means any number. One that may not is a
-// guest, if there is a place: it may send a CancelRequest and is refused with f
-// for anything else.
-func (r *registry) mayStart(limit int, late bool) (guest bool, f *wire.Failure) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case late:
-		f = wire.Fail(wire.KindDraining, "", nil)
-	case limit > 0 && r.conns-r.admitted-r.cancels-r.guests > limit:
-		f = wire.Fail(wire.KindTooManySessions, "too many connections have not sent their start-up packet", nil)
-	default:
-		return false, nil
-	}
-	if r.guests == maxGuests {
-		return false, f
-	}
-	r.guests++
-	return true, f
-}
 
 func (r *registry) guestLeaves() {
 	r.mu.Lock()

@@ -12,9 +12,9 @@ import (
 
 // serveConn is the whole life of an accepted connection, or the beginning of one
 // that a loop carries. late: it came while the proxy drains.
-func (p *Proxy) serveConn(conn net.Conn, late bool) {
-	p.keepAlive(conn)
-	s := p.startUp(conn, late)
+func (p *Proxy) serveConn(o *opener, late bool) {
+	p.keepAlive(o.base)
+	s := p.startUp(o)
 	if s != nil && s.flow != nil {
 		s.flow.start() // which does the rest
 		return
@@ -28,10 +28,9 @@ func (p *Proxy) serveConn(conn net.Conn, late bool) {
 // startUp brings a connection to where its login begins, within the start-up
 // deadline, and returns nil when it ended before. What is only needed for that
 // is not kept for the session's life.
-func (p *Proxy) startUp(conn net.Conn, late bool) *session {
-	o := opener{p: p, base: conn, conn: conn}
-	limit := p.cfg.Limits.Startup
-	if o.guest, o.only = p.reg.mayStart(p.cfg.Limits.Starting, late); o.guest {
+func (p *Proxy) startUp(o *opener) *session {
+	conn, limit := o.base, p.cfg.Limits.Startup
+	if o.guest {
 		defer o.leave()
 		limit = min(limit, guestTime)
 	} else if o.only != nil {
@@ -249,10 +248,18 @@ func (o *opener) cancel(key wire.CancelKey) {
 	o.p.cancelRequest(key)
 }
 
-// deadline names the failure that a silent client is.
+// tooLate is why a start-up is cut short: its own time is over, or the proxy's.
+func (p *Proxy) tooLate(err error) *wire.Failure {
+	if p.ctx.Err() != nil {
+		return wire.Fail(wire.KindShuttingDown, "", err)
+	}
+	return wire.Fail(wire.KindStartupDeadline, "", err)
+}
+
+// deadline names the failure that a silent client is, or the end of the proxy.
 func (o *opener) deadline(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return wire.Fail(wire.KindStartupDeadline, "", err)
+	if o.p.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return o.p.tooLate(err)
 	}
 	return err
 }

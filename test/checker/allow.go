@@ -22,9 +22,9 @@ var allowList = []Entry{
 		func(h *History, f *Failure) bool {
 			return h.cutOff(f, CutServer, "08006", "57P01") && (f.Code != "57P01" || strings.Contains(f.Text, "did not answer while this session was moved"))
 		}},
-	{"program stop", "the program was stopped or killed and started again; its sessions end with 57P01 where it could say so",
+	{"program stop", "the program was stopped or killed and started again; its sessions end with 57P01 where it could say so, new ones are told 57P03 meanwhile",
 		func(h *History, f *Failure) bool {
-			return h.cutOff(f, CutProgram, "57P01") && (f.Code != "57P01" || strings.Contains(f.Text, "the proxy is shutting down"))
+			return h.cutOff(f, CutProgram, "57P01", "57P03") && (f.Code == "" || f.Lost || strings.Contains(f.Text, "the proxy is shutting down"))
 		}},
 	{"injected", "the server was told to fail reads of the new version with exactly this text",
 		func(h *History, f *Failure) bool {
