@@ -195,3 +195,24 @@ func TestE4ServerThatTakesNoCancel(t *testing.T) {
 		c.expect("E FATAL 57P01")
 	})
 }
+
+// TestEndedOnlyForWhatStillRuns: a session that is chosen while its transaction reads
+// the old version, and has ended it by the time the client could be told, goes on.
+func TestEndedOnlyForWhatStillRuns(t *testing.T) {
+	onBoth(t, func(r *rig) {
+		c, s := r.login()
+		c.send(query("SELECT slow"))
+		s.expect(`Q "SELECT slow"`)
+		calls := 0
+		proxy.EndIf(r.p, shop, func(i proxy.SessionInfo) bool {
+			calls++
+			return calls == 1
+		}, "enough")
+		s.send(complete("SELECT 1"), ready('I'))
+		c.expect(`C "SELECT 1"`, "Z I")
+		c.send(query("SELECT 2"))
+		s.expect(`Q "SELECT 2"`)
+		s.send(complete("SELECT 2"), ready('I'))
+		c.expect(`C "SELECT 2"`, "Z I")
+	})
+}

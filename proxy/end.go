@@ -214,19 +214,23 @@ func (s *session) endAtBoundary(f *wire.Failure) {
 // with FATAL 57P01 and the sentence where the protocol allows one, and returns
 // how many.
 func (p *Proxy) End(deployment string, which Which, sentence string) int {
+	return p.endIf(deployment, which.selects, sentence)
+}
+
+func (p *Proxy) endIf(deployment string, selected func(SessionInfo) bool, sentence string) int {
 	n := 0
 	for _, s := range p.reg.sessions(deployment) {
-		if s.endIf(which.selects) {
+		if s.endIf(selected) {
 			n++
 			f := wire.Fail(wire.KindTerminated, sentence, nil)
-			p.wg.Go(func() { s.endWith(f) })
+			p.wg.Go(func() { s.endSelected(f) })
 		}
 	}
 	return n
 }
 
-// endIf closes the gate for good if the session is to be ended, in one step: what it
-// is ended for must not be over, and something else begun, when it is told.
+// endIf closes the gate if the session is to be ended. It is asked once more when the
+// client is told: what it is ended for must not be over by then.
 func (s *session) endIf(selected func(SessionInfo) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,6 +238,37 @@ func (s *session) endIf(selected func(SessionInfo) bool) bool {
 		return false
 	}
 	s.attn |= attnEnd
+	s.endStill = selected
+	return true
+}
+
+// endSelected is endWith for a session that endIf has chosen.
+func (s *session) endSelected(f *wire.Failure) {
+	if s.flow != nil {
+		s.flow.say(f)
+		return
+	}
+	if s.lastWord(f) {
+		s.abort(f)
+	}
+}
+
+// stillEnds is asked before the last word, when no answer can reach the client
+// meanwhile. A session that has come to rest since it was chosen goes on.
+func (s *session) stillEnds(f *wire.Failure) bool {
+	s.mu.Lock()
+	still := s.endStill
+	s.endStill = nil
+	if still != nil && !s.doomed && !still(s.describe()) {
+		s.attn &^= attnEnd
+		s.wakeClient()
+		s.mu.Unlock()
+		return false
+	}
+	s.mu.Unlock()
+	if f.Kind != wire.KindUpstreamLost {
+		s.cancelLast()
+	}
 	return true
 }
 

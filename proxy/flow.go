@@ -120,7 +120,7 @@ func (f *flow) serve(asked request, word *wire.Failure, unit []byte) {
 	if unit != nil {
 		f.unit = append(f.unit, unit...)
 	}
-	if word != nil {
+	if word != nil && (f.ending || f.ended || f.s.stillEnds(word)) {
 		f.lastWord(word)
 	}
 	if asked&askAbort != 0 {

@@ -160,8 +160,10 @@ type gate struct {
 	// for a message that waits inside a transaction; it follows that message.
 	cancelSince int64
 	cancelNext  bool
-	lastCancel  chan struct{} // closed when the cancel of an ended session has been taken; nil: none was needed
-	cancelGen   int           // moves when they are no longer waited for
+	endStill    func(SessionInfo) bool // why it is to be ended, asked again when the client is told; nil: no matter what
+	doomed      bool                   // it is ended no matter what
+	lastCancel  chan struct{}          // closed when the cancel of an ended session has been taken; nil: none was needed
+	cancelGen   int                    // moves when they are no longer waited for
 
 	stats      *armstats.Deployment
 	unit       *armstats.Unit
@@ -241,6 +243,7 @@ func (s *session) abort(cause *wire.Failure) {
 func (s *session) endWith(f *wire.Failure) {
 	s.mu.Lock()
 	s.attn |= attnEnd
+	s.doomed = true
 	s.wakeClient()
 	s.mu.Unlock()
 	if f.Kind != wire.KindUpstreamLost {
@@ -259,15 +262,20 @@ const lastWordTime = 200 * time.Millisecond
 
 // lastWord writes f to the client if what it has got so far ends at a message's
 // end and no error was relayed in the running exchange: a second one breaks
-// libpq's pipeline. A client that is being written to gets none.
-func (s *session) lastWord(f *wire.Failure) {
+// libpq's pipeline. A client that is being written to gets none. False: the session
+// goes on, see stillEnds.
+func (s *session) lastWord(f *wire.Failure) bool {
 	for begin := time.Now(); !s.cw.TryLock(); time.Sleep(time.Millisecond) {
 		if time.Since(begin) > lastWordTime {
-			return
+			return s.stillEnds(f)
 		}
 	}
 	defer s.cw.Unlock()
+	if !s.stillEnds(f) {
+		return false
+	}
 	s.lastWordLocked(f)
+	return true
 }
 
 func (s *session) lastWordLocked(f *wire.Failure) {
