@@ -175,7 +175,9 @@ type CensusTaken struct {
 	At
 	Old    []SessionInfo
 	Others []Dependent
-	Err    error
+	// Standby is nil when it was not due.
+	Standby *Standby
+	Err     error
 }
 
 // Dropped is the end of one drop, proven by id before and after.

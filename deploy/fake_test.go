@@ -34,9 +34,11 @@ type world struct {
 	commits  []commitFault // what happens to the next COMMITs
 	rollback time.Duration // what a ROLLBACK takes
 	subs     []Dependent
-	deps     []Dependent
-	lingers  int // looks for which a lost session is still there
-	foreign  map[string]int
+	// refusesClusters is the server's refusal to say how large clusters are.
+	refusesClusters error
+	deps            []Dependent
+	lingers         int // looks for which a lost session is still there
+	foreign         map[string]int
 	// takes is part of names that somebody else always has.
 	takes string
 	// missing are rights that preflight misses until they are given; given are those

@@ -177,6 +177,17 @@ func (f fakeWarehouse) Subscriptions(context.Context, []Ref, []uint32) (out []De
 	return out, err
 }
 
+func (f fakeWarehouse) Clusters(_ context.Context, refs []Ref) (out []StandbyCluster, err error) {
+	err = f.l.read("clusters", func() {
+		for _, r := range refs {
+			if r.Kind == KindCluster && f.l.w.names[KindCluster][r.Name] == r.ID {
+				out = append(out, StandbyCluster{ID: r.ID, Name: r.Name, Size: "25cc", Replicas: 2})
+			}
+		}
+	})
+	return out, errors.Join(err, f.l.w.refusesClusters)
+}
+
 func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {
 	return f.l.ddl("drop "+string(ref.Kind)+" "+ref.Name, func() error {
 		w := f.l.w

@@ -297,6 +297,9 @@ type AfterState struct {
 	Terminated bool          `json:"terminated,omitempty"`
 	Old        []SessionInfo `json:"old,omitempty"`
 	Others     []Dependent   `json:"others,omitempty"`
+	// Standby is what the old version costs and who is built on it, as last read;
+	// replaced whole.
+	Standby *Standby `json:"standby,omitempty"`
 	// Cleanup: a person confirmed the cleanup (needed when fence is off).
 	Cleanup bool `json:"cleanup,omitempty"`
 	// Settle is observed healthy time still to pass before anything is dropped.

@@ -45,6 +45,9 @@ func (m *machine) census(e CensusTaken) {
 		return
 	}
 	m.s.After.Old, m.s.After.Others = e.Old, e.Others
+	if e.Standby != nil {
+		m.s.After.Standby = e.Standby
+	}
 	if m.s.Phase != PhaseDraining || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
 		return
 	}
