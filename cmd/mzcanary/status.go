@@ -88,6 +88,7 @@ func (p *program) printStatus(s admin.Status) error {
 		fmt.Fprintf(p.out, "  judge: %s. %s\n", s.Judgement.Verdict, s.Judgement.Sentence)
 	}
 	p.printSwap(s)
+	p.printOldVersion(s)
 	p.printFindings(p.out, s.Findings)
 	for _, g := range s.Granted {
 		fmt.Fprintf(p.out, "  right given by this rollout: %s\n", g.Text)
