@@ -186,7 +186,7 @@ func (s *session) info() SessionInfo {
 		}
 		i.Age = time.Duration(now - since)
 		i.Statement = s.word()
-		i.OldVersion = s.fleet != nil && s.exVersion < s.swaps
+		i.OldVersion = s.readsOld()
 	} else {
 		i.Idle = time.Duration(now - s.lastEnd)
 	}
@@ -195,6 +195,11 @@ func (s *session) info() SessionInfo {
 	}
 	i.Why = s.why(state, i)
 	return i
+}
+
+// readsOld: the running exchange or transaction began before the last swap. Under mu.
+func (s *session) readsOld() bool {
+	return s.fleet != nil && (s.began != 0 || s.txnBegan != 0) && s.exVersion < s.swaps
 }
 
 // outsideWeight says what keeps a managed session out of the weight, "" when it

@@ -128,6 +128,9 @@ func (s *session) relay(p []byte) (more bool, err error) {
 		}
 	}
 	s.cw.Unlock()
+	if s.notice.Load() != nil && err == nil {
+		s.notify()
+	}
 	if err == nil && next.login {
 		next.unit, err = s.finishLogin()
 	}
