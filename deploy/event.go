@@ -180,6 +180,13 @@ type CensusTaken struct {
 	Err     error
 }
 
+// Notified says how many sessions on the old version are told so.
+type Notified struct {
+	At
+	Sessions int
+	Err      error
+}
+
 // Dropped is the end of one drop, proven by id before and after.
 type Dropped struct {
 	At

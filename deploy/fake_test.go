@@ -57,6 +57,7 @@ type world struct {
 	stragglers []SessionInfo
 	streaming  []SessionInfo
 	old        []SessionInfo
+	notices    []string
 	hanging    int // canary sessions that do not reach a boundary by themselves
 	evidence   armstats.Evidence
 	bad        func(rollout string, w router.Weight) []armstats.Cohort

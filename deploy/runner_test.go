@@ -320,6 +320,10 @@ func TestDrainTerminates(t *testing.T) {
 		if n := count(w.happened(), "end old"); n != 0 {
 			t.Errorf("ended %d before the deadline", n)
 		}
+		p.await("the notice", func(s Status) bool { return s.After.Notified == 1 })
+		if len(w.notices) != 1 || !strings.Contains(w.notices[0], "ended with 57P01 in "+testPlan().Drain.For.String()) {
+			t.Errorf("notices %q", w.notices)
+		}
 		s, _ = p.awaitOver()
 		if s.Phase != PhaseDone || count(w.happened(), "end old") != 1 {
 			t.Errorf("%s: %v", s.Phase, w.happened())

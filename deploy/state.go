@@ -293,6 +293,9 @@ type AfterState struct {
 	Swapped  time.Time     `json:"swapped,omitzero"`
 	Observed time.Duration `json:"observed"`
 	Drained  time.Duration `json:"drained"`
+	// Notified counts sessions on the old version that were sent a NOTICE as the drain
+	// began.
+	Notified int `json:"notified,omitempty"`
 	// Terminated: sessions on the old version were told to go.
 	Terminated bool          `json:"terminated,omitempty"`
 	Old        []SessionInfo `json:"old,omitempty"`

@@ -120,6 +120,7 @@ type AfterStatus struct {
 	Drained  time.Duration `json:"drained"`
 	DrainFor time.Duration `json:"drain_for"`
 	Settle   time.Duration `json:"settle,omitempty"`
+	Notified int           `json:"notified,omitempty"` // by NOTICE, as the drain began
 	Old      []SessionInfo `json:"old,omitempty"`
 	Others   []Dependent   `json:"others,omitempty"`
 	// Standby is what goes on running for the old version, and what outside of it is
@@ -250,7 +251,7 @@ func (o *Status) progress(s *State, plan Plan) {
 	}
 	if !s.After.Swapped.IsZero() {
 		o.After = &AfterStatus{Swapped: s.After.Swapped, Observed: s.After.Observed, Of: plan.Window.For, Drained: s.After.Drained,
-			DrainFor: plan.Drain.For, Settle: s.After.Settle, Old: s.After.Old, Others: s.After.Others, Standby: s.standby(), Drops: s.drops(), Dropped: s.After.Dropped}
+			DrainFor: plan.Drain.For, Settle: s.After.Settle, Notified: s.After.Notified, Old: s.After.Old, Others: s.After.Others, Standby: s.standby(), Drops: s.drops(), Dropped: s.After.Dropped}
 	}
 	if s.Back.Cause != "" {
 		back := s.Back

@@ -14,7 +14,7 @@ func (m *machine) tickWindow(e Ticked) {
 		return
 	}
 	if m.s.After.Observed += e.Elapsed; m.s.After.Observed >= m.p.Window.For {
-		m.enter(PhaseDraining, controller, "the rollback window of "+m.p.Window.For.String()+" is over")
+		m.drain(controller, "the rollback window of "+m.p.Window.For.String()+" is over")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 func TestOldVersionInWords(t *testing.T) {
 	swapped := time.Date(2026, 7, 1, 9, 30, 0, 0, time.Local)
-	after := &deploy.AfterStatus{Swapped: swapped, Standby: &deploy.Standby{
+	after := &deploy.AfterStatus{Swapped: swapped, Notified: 12, Standby: &deploy.Standby{
 		Clusters: []deploy.StandbyCluster{
 			{ID: "u3", Name: "prod_deploy_retired_r1", Size: "25cc", Replicas: 2, Since: swapped},
 			{ID: "u4", Name: "serve_deploy_retired_r1", Since: swapped}},
@@ -30,6 +30,7 @@ func TestOldVersionInWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
+		"  after the swap: window 0s of 0s, drained 0s of 0s, 12 sessions still on the old version, 12 told so, 0 of 0 dropped",
 		"  still on the old version: s9 of app (dash) at 10.0.0.7:5000: SUBSCRIBE for 1m30s: a SUBSCRIBE that was planned already runs on",
 		"  still on the old version: and 2 more",
 		"  not through this proxy, on the old version: subscription bob: role bob subscribes",

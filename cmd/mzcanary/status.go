@@ -156,8 +156,8 @@ func (p *program) printSwap(s admin.Status) {
 		}
 	}
 	if a := s.After; a != nil {
-		fmt.Fprintf(p.out, "  after the swap: window %s of %s, drained %s of %s, %s still on the old version, %d of %d dropped\n",
-			a.Observed.Round(time.Second), a.Of, a.Drained.Round(time.Second), a.DrainFor, count(len(a.Old), "session"), a.Dropped, len(a.Drops))
+		fmt.Fprintf(p.out, "  after the swap: window %s of %s, drained %s of %s, %s still on the old version, %d told so, %d of %d dropped\n",
+			a.Observed.Round(time.Second), a.Of, a.Drained.Round(time.Second), a.DrainFor, count(len(a.Old), "session"), a.Notified, a.Dropped, len(a.Drops))
 	}
 }
 
