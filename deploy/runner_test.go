@@ -30,7 +30,7 @@ func TestRolloutUndisturbed(t *testing.T) {
 		want := []string{
 			"route 0% closed", "mark", "begin evidence", "route 5% deploy", "route 25% deploy",
 			"prepare", "hold", "gather", "route 25% live", "commit", "route 0% closed", "release", "route 0% closed",
-			"mark", "drop cluster " + retired, "drop schema " + retired, "route 0% closed", "unmark", "archive",
+			"mark", "notify", "drop cluster " + retired, "drop schema " + retired, "route 0% closed", "unmark", "archive",
 		}
 		if got := w.happened(); !slices.Equal(got, want) {
 			t.Errorf("happened\n %s\nwant\n %s", strings.Join(got, "\n "), strings.Join(want, "\n "))

@@ -7,24 +7,23 @@ import (
 	"testing"
 	"time"
 
-	"mzcanary/deploy"
 	"mzcanary/internal/admin"
 )
 
 func TestOldVersionInWords(t *testing.T) {
 	swapped := time.Date(2026, 7, 1, 9, 30, 0, 0, time.Local)
-	after := &deploy.AfterStatus{Swapped: swapped, Notified: 12, Standby: &deploy.Standby{
-		Clusters: []deploy.StandbyCluster{
+	after := &admin.AfterStatus{Swapped: swapped, Notified: 12, Standby: &admin.Standby{
+		Clusters: []admin.StandbyCluster{
 			{ID: "u3", Name: "prod_deploy_retired_r1", Size: "25cc", Replicas: 2, Since: swapped},
 			{ID: "u4", Name: "serve_deploy_retired_r1", Since: swapped}},
-		Dependents: []deploy.Dependent{{Kind: "view", Name: "reports.daily", Reason: "it depends on view prod.answer"}},
+		Dependents: []admin.Dependent{{Kind: "view", Name: "reports.daily", Reason: "it depends on view prod.answer"}},
 		Unseen:     "something: permission denied",
 	}}
 	for i := range 12 {
-		after.Old = append(after.Old, deploy.SessionInfo{ID: fmt.Sprintf("s%d", i), User: "app", Application: "dash", Client: "10.0.0.7:5000", Statement: "SUBSCRIBE",
+		after.Old = append(after.Old, admin.Straggler{ID: fmt.Sprintf("s%d", i), User: "app", Application: "dash", Client: "10.0.0.7:5000", Statement: "SUBSCRIBE",
 			Age: 90 * time.Second, Why: "a SUBSCRIBE that was planned already runs on"})
 	}
-	after.Others = []deploy.Dependent{{Kind: "subscription", Name: "bob", Reason: "role bob subscribes"}}
+	after.Others = []admin.Dependent{{Kind: "subscription", Name: "bob", Reason: "role bob subscribes"}}
 	var out bytes.Buffer
 	if err := (&program{out: &out, output: "text"}).printStatus(admin.Status{Deployment: "shop", Phase: "blocked", Under: "draining", After: after}); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ type (
 	Status       = deploy.Status
 	ReadyStatus  = deploy.ReadyStatus
 	SwapStatus   = deploy.SwapStatus
+	AfterStatus  = deploy.AfterStatus
+	Standby      = deploy.Standby
 	BackState    = deploy.BackState
 	Finding      = deploy.Finding
 	Grant        = deploy.Grant
@@ -27,7 +29,10 @@ type (
 	Until        = deploy.Until
 	SessionInfo  = proxy.SessionInfo
 	Straggler    = deploy.SessionInfo
-	Weight       = router.Weight
+	// Dependent and StandbyCluster are what AfterStatus lists.
+	Dependent      = deploy.Dependent
+	StandbyCluster = deploy.StandbyCluster
+	Weight         = router.Weight
 )
 
 // The exit codes of the commands.
