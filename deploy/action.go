@@ -30,12 +30,13 @@ const (
 	ActSwap      ActionKind = "swap"
 	ActResolve   ActionKind = "resolve"
 	ActDrop      ActionKind = "drop"
+	ActNotify    ActionKind = "notify" // tell sessions on the old version, by NOTICE
 )
 
 // ActionKinds lists all of them.
 func ActionKinds() []ActionKind {
 	return []ActionKind{ActRoute, ActBeginEvidence, ActRestore, ActStopSwap, ActCancel, ActEndStreams, ActEndOld,
-		ActArchive, ActRefuse, ActPreflight, ActGrant, ActRevoke, ActMark, ActUnmark, ActLook, ActSwap, ActResolve, ActDrop}
+		ActArchive, ActRefuse, ActPreflight, ActGrant, ActRevoke, ActMark, ActUnmark, ActLook, ActSwap, ActResolve, ActDrop, ActNotify}
 }
 
 // Action is one thing to do; the fields that its kind needs are set.

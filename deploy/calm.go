@@ -177,6 +177,10 @@ func (w calmWarehouse) Subscriptions(ctx context.Context, clusters []Ref, ours [
 	return calmly(ctx, w.calm, func(ctx context.Context) ([]Dependent, error) { return w.Warehouse.Subscriptions(ctx, clusters, ours) })
 }
 
+func (w calmWarehouse) Clusters(ctx context.Context, refs []Ref) ([]StandbyCluster, error) {
+	return calmly(ctx, w.calm, func(ctx context.Context) ([]StandbyCluster, error) { return w.Warehouse.Clusters(ctx, refs) })
+}
+
 func (w calmWarehouse) Foreign(ctx context.Context, ours []uint32) (map[string]int, error) {
 	return calmly(ctx, w.calm, func(ctx context.Context) (map[string]int, error) { return w.Warehouse.Foreign(ctx, ours) })
 }

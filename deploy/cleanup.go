@@ -17,13 +17,17 @@ type cleaner struct {
 	accept []string
 }
 
-// census names everybody on the old version: our sessions, and the subscriptions
-// of others on its clusters.
+// census names everybody on the old version: our sessions, and others on its
+// clusters, or on PostgreSQL on its relations. What merely stands there is read anew
+// when it is due.
 func (c cleaner) census(ctx context.Context, s State) CensusTaken {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	out := CensusTaken{}
 	out.Old, out.Others, out.Err = c.users(ctx, s)
+	if out.Err == nil && s.standbyDue(c.clock()) {
+		out.Standby, out.Err = c.standby(ctx, s)
+	}
 	out.At = At{c.clock()}
 	return out
 }
@@ -37,17 +41,17 @@ func (c cleaner) users(ctx context.Context, s State) ([]SessionInfo, []Dependent
 	if s.Phase == PhaseDropping {
 		staying = onCanary(survey.Sessions[router.Canary])
 	}
-	clusters := remaining(s, KindCluster)
-	if len(clusters) == 0 {
+	parts := remaining(s, "")
+	if len(parts) == 0 {
 		return survey.Old, staying, nil
 	}
 	ours, err := c.t.Backends(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing our connections: %w", err)
 	}
-	others, err := c.w.Subscriptions(ctx, clusters, ours)
+	others, err := c.w.Subscriptions(ctx, parts, ours)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing subscriptions on the old clusters: %w", err)
+		return nil, nil, fmt.Errorf("listing who else uses the old version: %w", err)
 	}
 	return survey.Old, append(staying, others...), nil
 }

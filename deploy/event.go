@@ -181,7 +181,16 @@ type CensusTaken struct {
 	At
 	Old    []SessionInfo
 	Others []Dependent
-	Err    error
+	// Standby is nil when it was not due.
+	Standby *Standby
+	Err     error
+}
+
+// Notified says how many sessions on the old version are told so.
+type Notified struct {
+	At
+	Sessions int
+	Err      error
 }
 
 // Dropped is the end of one drop, proven by id before and after.

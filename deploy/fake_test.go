@@ -40,9 +40,11 @@ type world struct {
 	rollback time.Duration // what a ROLLBACK takes
 	drops    []error       // answers of the next Drops
 	subs     []Dependent
-	deps     []Dependent
-	lingers  int // looks for which a lost session is still there
-	foreign  map[string]int
+	// refusesClusters is the server's refusal to say how large clusters are.
+	refusesClusters error
+	deps            []Dependent
+	lingers         int // looks for which a lost session is still there
+	foreign         map[string]int
 	// takes is part of names that somebody else always has.
 	takes string
 	// missing are rights that preflight misses until they are given; given are those
@@ -61,6 +63,7 @@ type world struct {
 	stragglers []SessionInfo
 	streaming  []SessionInfo
 	old        []SessionInfo
+	notices    []string
 	hanging    int // canary sessions that do not reach a boundary by themselves
 	evidence   armstats.Evidence
 	bad        func(rollout string, w router.Weight) []armstats.Cohort
@@ -455,6 +458,17 @@ func (f fakeWarehouse) Dependents(context.Context, string, []Ref) (out []Depende
 func (f fakeWarehouse) Subscriptions(context.Context, []Ref, []uint32) (out []Dependent, err error) {
 	err = f.l.read("subscriptions", func() { out = slices.Clone(f.l.w.subs) })
 	return out, err
+}
+
+func (f fakeWarehouse) Clusters(_ context.Context, refs []Ref) (out []StandbyCluster, err error) {
+	err = f.l.read("clusters", func() {
+		for _, r := range refs {
+			if r.Kind == KindCluster && f.l.w.names[KindCluster][r.Name] == r.ID {
+				out = append(out, StandbyCluster{ID: r.ID, Name: r.Name, Size: "25cc", Replicas: 2})
+			}
+		}
+	})
+	return out, errors.Join(err, f.l.w.refusesClusters)
 }
 
 func (f fakeWarehouse) Drop(_ context.Context, _ string, ref Ref) error {

@@ -114,6 +114,18 @@ func (f fakeTraffic) End(ctx context.Context, _ string, which Which, _ string) (
 	})
 }
 
+func (f fakeTraffic) Notify(_ context.Context, _ string, which Which, sentence string) (n int, err error) {
+	err = f.l.act("notify", func() error {
+		if !which.Old {
+			f.l.w.errorf("notice to %+v", which)
+		}
+		n = len(f.l.w.old)
+		f.l.w.notices = append(f.l.w.notices, sentence)
+		return nil
+	})
+	return n, err
+}
+
 func (f fakeTraffic) Cancel(context.Context, string, Which) (int, error) {
 	return 0, f.l.act("cancel", func() error { f.l.w.hanging = min(f.l.w.hanging, 1); return nil })
 }

@@ -178,7 +178,7 @@ func (w *world) happened() []string {
 	var out []string
 	for _, e := range w.events {
 		switch e {
-		case "server", "identify", "readiness", "marks", "foreign", "subscriptions", "dependents", "backend gone", "preflight":
+		case "server", "identify", "readiness", "marks", "foreign", "subscriptions", "dependents", "clusters", "backend gone", "preflight":
 			continue
 		}
 		if strings.HasPrefix(e, "save ") {

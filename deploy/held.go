@@ -60,7 +60,7 @@ func (r *runner) performHeld(ctx context.Context) {
 // the phase that decided it; the phase it is in asks for what it needs.
 func (h heldAction) wanted(now Phase) bool {
 	switch h.Kind {
-	case ActDrop, ActEndOld, ActEndStreams, ActCancel, ActMark, ActPreflight, ActLook:
+	case ActDrop, ActNotify, ActEndOld, ActEndStreams, ActCancel, ActMark, ActPreflight, ActLook:
 		return h.phase == now
 	}
 	return true

@@ -95,6 +95,8 @@ func (r *runner) performJob(ctx context.Context, a Action) {
 	case ActDrop:
 		c := r.cleaner()
 		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return c.drop(ctx, s, *a.Ref) })
+	case ActNotify:
+		r.start(ctx, string(a.Kind), func(ctx context.Context) Event { return notify(ctx, look.t, look.clock, s.Deployment, a.Sentence) })
 	default:
 		panic(fmt.Sprintf("deploy: nobody performs action %q", a.Kind))
 	}

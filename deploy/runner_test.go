@@ -30,7 +30,7 @@ func TestRolloutUndisturbed(t *testing.T) {
 		want := []string{
 			"route 0% closed", "mark", "begin evidence", "route 5% deploy", "route 25% deploy",
 			"prepare", "hold", "gather", "route 25% live", "commit", "route 0% closed", "release", "route 0% closed",
-			"mark", "drop cluster " + retired, "drop schema " + retired, "route 0% closed", "unmark", "archive",
+			"mark", "notify", "drop cluster " + retired, "drop schema " + retired, "route 0% closed", "unmark", "archive",
 		}
 		if got := w.happened(); !slices.Equal(got, want) {
 			t.Errorf("happened\n %s\nwant\n %s", strings.Join(got, "\n "), strings.Join(want, "\n "))
@@ -319,6 +319,10 @@ func TestDrainTerminates(t *testing.T) {
 		s, _ = p.await("census", func(s Status) bool { return s.After != nil && len(s.After.Old) == 1 })
 		if n := count(w.happened(), "end old"); n != 0 {
 			t.Errorf("ended %d before the deadline", n)
+		}
+		p.await("the notice", func(s Status) bool { return s.After.Notified == 1 })
+		if len(w.notices) != 1 || !strings.Contains(w.notices[0], "ended with 57P01 in "+testPlan().Drain.For.String()) {
+			t.Errorf("notices %q", w.notices)
 		}
 		s, _ = p.awaitOver()
 		if s.Phase != PhaseDone || count(w.happened(), "end old") != 1 {

@@ -160,11 +160,19 @@ func (f twoWarehouse) Dependents(ctx context.Context, database string, refs []Re
 }
 
 // Subscriptions are asked for by retired names, which are one rollout's alone.
-func (f twoWarehouse) Subscriptions(ctx context.Context, clusters []Ref, ours []uint32) ([]Dependent, error) {
-	if f.w.mart.name(KindCluster, clusters[0].Name) != "" {
-		return f.w.at(martName).Subscriptions(ctx, clusters, ours)
+func (f twoWarehouse) Subscriptions(ctx context.Context, refs []Ref, ours []uint32) ([]Dependent, error) {
+	return f.asked(refs).Subscriptions(ctx, refs, ours)
+}
+
+func (f twoWarehouse) Clusters(ctx context.Context, refs []Ref) ([]StandbyCluster, error) {
+	return f.asked(refs).Clusters(ctx, refs)
+}
+
+func (f twoWarehouse) asked(refs []Ref) fakeWarehouse {
+	if f.w.mart.name(refs[0].Kind, refs[0].Name) != "" {
+		return f.w.at(martName)
 	}
-	return f.w.at("").Subscriptions(ctx, clusters, ours)
+	return f.w.at("")
 }
 
 func (f twoWarehouse) Drop(ctx context.Context, database string, ref Ref) error {
@@ -188,6 +196,10 @@ func (f twoTraffic) Survey(ctx context.Context, d string) (Survey, error) {
 
 func (f twoTraffic) End(ctx context.Context, d string, which Which, why string) (int, error) {
 	return f.to(d).End(ctx, d, which, why)
+}
+
+func (f twoTraffic) Notify(ctx context.Context, d string, which Which, sentence string) (int, error) {
+	return f.to(d).Notify(ctx, d, which, sentence)
 }
 
 func (f twoTraffic) Cancel(ctx context.Context, d string, which Which) (int, error) {

@@ -316,10 +316,16 @@ type AfterState struct {
 	Swapped  time.Time     `json:"swapped,omitzero"`
 	Observed time.Duration `json:"observed"`
 	Drained  time.Duration `json:"drained"`
+	// Notified counts sessions on the old version that were sent a NOTICE as the drain
+	// began.
+	Notified int `json:"notified,omitempty"`
 	// Terminated: sessions on the old version were told to go.
 	Terminated bool          `json:"terminated,omitempty"`
 	Old        []SessionInfo `json:"old,omitempty"`
 	Others     []Dependent   `json:"others,omitempty"`
+	// Standby is what the old version costs and who is built on it, as last read;
+	// replaced whole.
+	Standby *Standby `json:"standby,omitempty"`
 	// Cleanup: a person confirmed the cleanup (needed when fence is off).
 	Cleanup bool `json:"cleanup,omitempty"`
 	// Settle is observed healthy time still to pass before anything is dropped.

@@ -121,10 +121,14 @@ type AfterStatus struct {
 	Drained  time.Duration `json:"drained"`
 	DrainFor time.Duration `json:"drain_for"`
 	Settle   time.Duration `json:"settle,omitempty"`
+	Notified int           `json:"notified,omitempty"` // by NOTICE, as the drain began
 	Old      []SessionInfo `json:"old,omitempty"`
 	Others   []Dependent   `json:"others,omitempty"`
-	Drops    []Ref         `json:"drops,omitempty"`
-	Dropped  int           `json:"dropped"`
+	// Standby is what goes on running for the old version, and what outside of it is
+	// built on it and not accepted; nil before it was read and when all is gone.
+	Standby *Standby `json:"standby,omitempty"`
+	Drops   []Ref    `json:"drops,omitempty"`
+	Dropped int      `json:"dropped"`
 }
 
 // status puts the published copies into one picture; it asks nobody.
@@ -248,7 +252,7 @@ func (o *Status) progress(s *State, plan Plan) {
 	}
 	if !s.After.Swapped.IsZero() {
 		o.After = &AfterStatus{Swapped: s.After.Swapped, Observed: s.After.Observed, Of: plan.Window.For, Drained: s.After.Drained,
-			DrainFor: plan.Drain.For, Settle: s.After.Settle, Old: s.After.Old, Others: s.After.Others, Drops: s.drops(), Dropped: s.After.Dropped}
+			DrainFor: plan.Drain.For, Settle: s.After.Settle, Notified: s.After.Notified, Old: s.After.Old, Others: s.After.Others, Standby: s.standby(), Drops: s.drops(), Dropped: s.After.Dropped}
 	}
 	if s.Back.Cause != "" {
 		back := s.Back

@@ -64,6 +64,8 @@ func (m *machine) take(ev Event) {
 		m.resolved(e)
 	case CensusTaken:
 		m.census(e)
+	case Notified:
+		m.notified(e)
 	case Dropped:
 		m.dropped(e)
 	case VerbAsked:

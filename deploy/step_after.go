@@ -15,7 +15,7 @@ func (m *machine) tickWindow(e Ticked) {
 		return
 	}
 	if m.s.After.Observed += e.Elapsed; m.s.After.Observed >= m.p.Window.For {
-		m.enter(PhaseDraining, controller, "the rollback window of "+m.p.Window.For.String()+" is over")
+		m.drain(controller, "the rollback window of "+m.p.Window.For.String()+" is over")
 	}
 }
 
@@ -46,6 +46,9 @@ func (m *machine) census(e CensusTaken) {
 		return
 	}
 	m.s.After.Old, m.s.After.Others = e.Old, e.Others
+	if e.Standby != nil {
+		m.s.After.Standby = e.Standby
+	}
 	if m.s.Phase != PhaseDraining || m.s.Stop != nil && m.s.Stop.Cause != CauseInUse {
 		return
 	}

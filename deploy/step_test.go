@@ -190,6 +190,9 @@ func (m *scripted) event(words []string) Event {
 		return Resolved{At: at, Refs: m.names(val("names")), Err: m.err(words)}
 	case "census":
 		return CensusTaken{At: at, Old: sessions(val("old")), Others: dependents(val("others")), Err: m.err(words)}
+	case "notified":
+		n, _ := strconv.Atoi(val("n"))
+		return Notified{At: at, Sessions: n, Err: m.err(words)}
 	case "dropped":
 		ev := Dropped{At: at, Ref: m.s.drops()[m.s.After.Dropped], Users: dependents(val("users")), Err: m.err(words)}
 		return ev

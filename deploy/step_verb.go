@@ -354,7 +354,7 @@ func (m *machine) verbCleanup(q Request) {
 	m.s.After.Cleanup = true
 	m.s.Stop = nil
 	if m.s.Phase == PhaseWindow {
-		m.enter(PhaseDraining, q.Who, "cleanup asked for"+because(q.Reason))
+		m.drain(q.Who, "cleanup asked for"+because(q.Reason))
 		return
 	}
 	m.decide(q.Who, "cleanup confirmed", q.Reason)

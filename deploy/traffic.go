@@ -126,6 +126,9 @@ type Traffic interface {
 	// End closes sessions with FATAL 57P01 and the sentence where the protocol
 	// allows one; it returns how many.
 	End(ctx context.Context, deployment string, which Which, sentence string) (int, error)
+	// Notify sends sessions a NOTICE with the sentence, between two messages of what
+	// goes to the client, and returns how many they are.
+	Notify(ctx context.Context, deployment string, which Which, sentence string) (int, error)
 	// Cancel sends the server a cancel for the running statements.
 	Cancel(ctx context.Context, deployment string, which Which) (int, error)
 	// Backends lists the server's ids of all proxied connections.

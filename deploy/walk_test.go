@@ -48,7 +48,7 @@ func walkPool() []string {
 		"looked recover names=before", "looked recover names=after", "looked recover names=foreign", "looked retry names=before", "looked retry names=after",
 		"prepared", "prepared", "ended done held", "ended done held", "ended conflict", "ended not_gathered held", "ended unknown held", "ended stopped", "ended failed err=x", "ended changed",
 		"resolved names=before", "resolved names=after", "resolved names=mixed", "resolved down",
-		"census", "census old=s1", "census others=v", "dropped", "dropped err=x", "dropped users=v",
+		"census", "census old=s1", "census others=v", "notified n=2", "dropped", "dropped err=x", "dropped users=v",
 		"verb pause", "verb resume force reason=x", "verb approve", "verb promote force reason=x", "verb rollback", "verb abort force reason=x", "verb retry", "verb cleanup",
 		"weight 0%", "weight 30%", "restart", "verb abort drop", "verb abort", "clock 48h", "clock -48h", "looked judge names=before", "looked judge down",
 		"looked watch version=v22 names=before", "looked watch err=x", "sampled ready err=x", "census err=x", "resolved err=x", "tick 1s silent=11s", "dropped users=v",

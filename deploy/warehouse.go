@@ -259,9 +259,14 @@ type Warehouse interface {
 	// Dependents lists what a drop of these schemas and clusters would take along
 	// that lies outside of them, by id.
 	Dependents(ctx context.Context, database string, refs []Ref) ([]Dependent, error)
-	// Subscriptions lists live subscriptions on the given clusters that do not
-	// belong to the given backends (our own proxied sessions are counted elsewhere).
-	Subscriptions(ctx context.Context, clusters []Ref, ours []uint32) ([]Dependent, error)
+	// Subscriptions lists who uses these schemas and clusters at this moment without
+	// belonging to the given backends (our own proxied sessions are counted elsewhere):
+	// on Materialize live subscriptions on the clusters, on PostgreSQL sessions that hold
+	// locks on relations of the schemas.
+	Subscriptions(ctx context.Context, refs []Ref, ours []uint32) ([]Dependent, error)
+	// Clusters says how large those of the refs are that are clusters and exist. Since
+	// is left to the caller. PostgreSQL has none.
+	Clusters(ctx context.Context, refs []Ref) ([]StandbyCluster, error)
 	// Drop drops one schema or cluster with everything in it, after reading the id
 	// behind the name once more: ErrChanged if it is another. A name that is gone is
 	// not an error.

@@ -9,7 +9,7 @@ import (
 )
 
 // request is what others ask of a flow, in a set.
-type request uint8
+type request uint16
 
 const (
 	askStart  request = 1 << iota
@@ -19,6 +19,7 @@ const (
 	askAbort          // the session is torn down
 	askLook           // has the client of a waiting message hung up?
 	askForget         // cancels have been waited for long enough
+	askNotice         // a notice may be said
 	askClose          // the client has had its time to read its last message
 )
 
@@ -122,6 +123,9 @@ func (f *flow) serve(asked request, word *wire.Failure, unit []byte) {
 	}
 	if word != nil && (f.ending || f.ended || f.s.stillEnds(word)) {
 		f.lastWord(word)
+	}
+	if asked&askNotice != 0 && !f.ended && !f.ending {
+		f.s.notify()
 	}
 	if asked&askAbort != 0 {
 		f.teardown()

@@ -195,7 +195,7 @@ func (s *session) describe() SessionInfo {
 		if s.began != 0 {
 			i.Exchange = time.Duration(now - s.began)
 		}
-		i.OldVersion = s.fleet != nil && s.exVersion < s.swaps
+		i.OldVersion = s.readsOld()
 	} else {
 		i.Idle = time.Duration(now - s.lastEnd)
 	}
@@ -204,6 +204,11 @@ func (s *session) describe() SessionInfo {
 	}
 	i.Why = s.why(state, i)
 	return i
+}
+
+// readsOld: the running exchange or transaction began before the last swap. Under mu.
+func (s *session) readsOld() bool {
+	return s.fleet != nil && (s.began != 0 || s.txnBegan != 0) && s.exVersion < s.swaps
 }
 
 // outsideWeight says what keeps a managed session out of the weight, "" when it

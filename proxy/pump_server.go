@@ -44,6 +44,9 @@ func (s *session) relay(p []byte) error {
 		err = &clientError{werr}
 	}
 	s.cw.Unlock()
+	if s.notice.Load() != nil && err == nil {
+		s.notify()
+	}
 	if err == nil && next.login {
 		next.unit, err = s.finishLogin()
 	}

@@ -64,6 +64,9 @@ type session struct {
 	// ErrorResponse has been relayed since the last ReadyForQuery. Under cw.
 	clientClean bool
 	lastFatal   bool // the server's own FATAL has been relayed; under cw
+	// notice waits for the next boundary of what goes to the client. Stored by anyone,
+	// taken under cw.
+	notice atomic.Pointer[notice]
 
 	// wake tells the client's pump to ask the gate again. Sent under mu; nil in a
 	// flow, which is posted to instead.

@@ -88,6 +88,7 @@ func (p *program) printStatus(s admin.Status) error {
 		fmt.Fprintf(p.out, "  judge: %s. %s\n", s.Judgement.Verdict, s.Judgement.Sentence)
 	}
 	p.printSwap(s)
+	p.printOldVersion(s)
 	p.printFindings(p.out, s.Findings)
 	for _, g := range s.Granted {
 		fmt.Fprintf(p.out, "  right given by this rollout: %s\n", g.Text)
@@ -155,8 +156,8 @@ func (p *program) printSwap(s admin.Status) {
 		}
 	}
 	if a := s.After; a != nil {
-		fmt.Fprintf(p.out, "  after the swap: window %s of %s, drained %s of %s, %s still on the old version, %d of %d dropped\n",
-			a.Observed.Round(time.Second), a.Of, a.Drained.Round(time.Second), a.DrainFor, count(len(a.Old), "session"), a.Dropped, len(a.Drops))
+		fmt.Fprintf(p.out, "  after the swap: window %s of %s, drained %s of %s, %s still on the old version, %d told so, %d of %d dropped\n",
+			a.Observed.Round(time.Second), a.Of, a.Drained.Round(time.Second), a.DrainFor, count(len(a.Old), "session"), a.Notified, a.Dropped, len(a.Drops))
 	}
 }
 

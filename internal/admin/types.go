@@ -12,6 +12,8 @@ type (
 	Status       = deploy.Status
 	ReadyStatus  = deploy.ReadyStatus
 	SwapStatus   = deploy.SwapStatus
+	AfterStatus  = deploy.AfterStatus
+	Standby      = deploy.Standby
 	BackState    = deploy.BackState
 	Finding      = deploy.Finding
 	Grant        = deploy.Grant
@@ -28,7 +30,10 @@ type (
 	SessionInfo  = proxy.SessionInfo
 	Settings     = router.Settings
 	Straggler    = deploy.SessionInfo
-	Weight       = router.Weight
+	// Dependent and StandbyCluster are what AfterStatus lists.
+	Dependent      = deploy.Dependent
+	StandbyCluster = deploy.StandbyCluster
+	Weight         = router.Weight
 )
 
 // The exit codes of the commands.

@@ -72,6 +72,11 @@ func (t *traffic) End(_ context.Context, deployment string, which deploy.Which, 
 	return t.proxy.End(deployment, proxy.Which(which), sentence), nil
 }
 
+// Notify implements deploy.Traffic.
+func (t *traffic) Notify(_ context.Context, deployment string, which deploy.Which, sentence string) (int, error) {
+	return t.proxy.Notify(deployment, proxy.Which(which), sentence), nil
+}
+
 // Cancel implements deploy.Traffic.
 func (t *traffic) Cancel(_ context.Context, deployment string, which deploy.Which) (int, error) {
 	return t.proxy.Cancel(deployment, proxy.Which(which)), nil

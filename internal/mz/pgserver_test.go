@@ -379,3 +379,59 @@ func TestPostgresDependents(t *testing.T) {
 		t.Errorf("%+v, %v", info, err)
 	}
 }
+
+// Others on the old version are sessions that hold locks on its relations; a DROP would
+// wait for them.
+func TestPostgresLocks(t *testing.T) {
+	p := postgresServer(t)
+	spec := p.pair()
+	live := spec.Schemas[0].Live
+	plain := "plain_" + randomSuffix()
+	p.sql("CREATE ROLE " + plain + " LOGIN")
+	t.Cleanup(func() { p.sql("DROP ROLE " + plain) })
+	ctx := within(t, 30*time.Second)
+	other, err := pgconn.Connect(ctx, "postgres://"+p.user+"@"+p.address+"/"+p.database+"?sslmode=disable&application_name=dash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(ctx)
+	do := func(text string) {
+		t.Helper()
+		if _, err := other.Exec(ctx, text).ReadAll(); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	for _, role := range []string{p.user, plain} { // a plain role sees less of others, and the same sessions
+		w := p.warehouse(role)
+		refs := identified(t, w, spec)
+		ask := func(refs []deploy.Ref, ours ...uint32) []deploy.Dependent {
+			t.Helper()
+			list, err := w.Subscriptions(ctx, refs, ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		if got := ask(refs); len(got) != 0 {
+			t.Errorf("before there is one: %v", got)
+		}
+		do("BEGIN; SELECT * FROM " + live + ".answer")
+		got := ask(refs[:1])
+		if len(got) != 1 || got[0].Kind != "session" || got[0].Name != p.user || !strings.Contains(got[0].Reason, "(dash) holds locks on "+live+".answer, "+live+".t") {
+			t.Errorf("as %s: %+v", role, got)
+		}
+		if got := ask(refs[:1], other.PID()); len(got) != 0 {
+			t.Errorf("our own are counted: %+v", got)
+		}
+		if got := ask(refs[1:]); len(got) != 0 {
+			t.Errorf("of the other schema: %+v", got)
+		}
+		if got := ask(nil); len(got) != 0 {
+			t.Errorf("of nothing: %+v", got)
+		}
+		if got, err := w.Clusters(ctx, refs); err != nil || got != nil {
+			t.Errorf("clusters %v, %v", got, err)
+		}
+		do("ROLLBACK")
+	}
+}

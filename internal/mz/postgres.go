@@ -114,6 +114,45 @@ func (w *Warehouse) postgresDependents(ctx context.Context, refs []deploy.Ref) (
 	return found, nil
 }
 
+// postgresLocks lists the sessions that hold locks on relations of the schemas: a DROP
+// would wait for them.
+func (w *Warehouse) postgresLocks(ctx context.Context, refs []deploy.Ref, ours []uint32) ([]deploy.Dependent, error) {
+	var schemas []string
+	for _, r := range refs {
+		if r.Kind == deploy.KindSchema {
+			schemas = append(schemas, r.ID)
+		}
+	}
+	if len(schemas) == 0 {
+		return nil, nil
+	}
+	rows, err := w.read(ctx, "locks", strings.Join(schemas, ","))
+	if err != nil {
+		return nil, err
+	}
+	known := w.knownBackends(ours)
+	var found []deploy.Dependent
+	for _, r := range rows {
+		pid, role := r.text(0), r.text(1)
+		if known[pid] {
+			continue
+		}
+		reason := "role " + role
+		if app := r.text(2); app != "" {
+			reason += " (" + app + ")"
+		}
+		reason += " holds locks on " + r.text(5)
+		if since := r.text(4); since != "" {
+			reason += " since " + since + " UTC"
+		}
+		if state := r.text(3); state != "" {
+			reason += ", " + state
+		}
+		found = append(found, deploy.Dependent{Kind: "session", ID: pid, Name: role, Reason: reason + " (pid " + pid + ")"})
+	}
+	return found, nil
+}
+
 // postgresReadiness has no hydration or lag to look at: a relation is ready when it
 // is populated (materialized views) and answers a probe.
 func (w *Warehouse) postgresReadiness(ctx context.Context, spec deploy.Spec, opts deploy.ReadyOptions) (deploy.Readiness, error) {

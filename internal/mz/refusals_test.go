@@ -57,9 +57,12 @@ func (quietTraffic) Hold(context.Context, string, time.Duration) (deploy.Hold, e
 	return quietHold{}, nil
 }
 func (quietTraffic) End(context.Context, string, deploy.Which, string) (int, error) { return 0, nil }
-func (quietTraffic) Cancel(context.Context, string, deploy.Which) (int, error)      { return 0, nil }
-func (quietTraffic) Backends(context.Context) ([]uint32, error)                     { return nil, nil }
-func (quietTraffic) BeginEvidence(context.Context, string, string) error            { return nil }
+func (quietTraffic) Notify(context.Context, string, deploy.Which, string) (int, error) {
+	return 0, nil
+}
+func (quietTraffic) Cancel(context.Context, string, deploy.Which) (int, error) { return 0, nil }
+func (quietTraffic) Backends(context.Context) ([]uint32, error)                { return nil, nil }
+func (quietTraffic) BeginEvidence(context.Context, string, string) error       { return nil }
 func (quietTraffic) RestoreEvidence(context.Context, string, armstats.Evidence) error {
 	return nil
 }

@@ -407,3 +407,31 @@ func TestServerRestart(t *testing.T) {
 	}
 	sh.committed(sh.swap(false))
 }
+
+func TestClustersOnServer(t *testing.T) {
+	sh := newShop(startServer(t))
+	ids := sh.ids()
+	ask := func(refs ...deploy.Ref) []deploy.StandbyCluster {
+		t.Helper()
+		list, err := sh.w.Clusters(within(t, time.Minute), refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	one := deploy.StandbyCluster{ID: ids[2].ID, Name: ids[2].Name, Size: sh.size, Replicas: 1}
+	if got := ask(ids[0], ids[2]); !slices.Equal(got, []deploy.StandbyCluster{one}) {
+		t.Errorf("%+v, want %+v", got, one)
+	}
+	sh.run("ALTER CLUSTER LIVE SET (REPLICATION FACTOR 2)")
+	if got := ask(ids[2]); len(got) != 1 || got[0].Replicas != 2 || got[0].Size != sh.size {
+		t.Errorf("with two replicas %+v", got)
+	}
+	sh.run("ALTER CLUSTER LIVE SET (REPLICATION FACTOR 0)")
+	if got := ask(ids[2]); len(got) != 1 || got[0].Replicas != 0 || got[0].Size != "" {
+		t.Errorf("without replicas %+v", got)
+	}
+	if got := ask(ids[0], deploy.Ref{Kind: deploy.KindCluster, Name: ids[2].Name, ID: "u999999"}); got != nil {
+		t.Errorf("of a schema and a cluster that is gone: %+v", got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mzcanary/deploy"
 )
@@ -66,18 +67,24 @@ func (w *Warehouse) knownBackends(ours []uint32) map[string]bool {
 }
 
 // Subscriptions lists live subscriptions on the clusters that do not belong to the
-// given backends. PostgreSQL has none.
-func (w *Warehouse) Subscriptions(ctx context.Context, clusters []deploy.Ref, ours []uint32) ([]deploy.Dependent, error) {
+// given backends. PostgreSQL has none; there it is sessions that hold locks on
+// relations of the schemas.
+func (w *Warehouse) Subscriptions(ctx context.Context, refs []deploy.Ref, ours []uint32) ([]deploy.Dependent, error) {
 	if w.dialect.postgres() {
+		return w.postgresLocks(ctx, refs, ours)
+	}
+	names := map[string]string{}
+	for _, r := range refs {
+		if r.Kind == deploy.KindCluster {
+			names[r.ID] = r.Name
+		}
+	}
+	if len(names) == 0 {
 		return nil, nil
 	}
 	rows, err := w.read(ctx, "subscriptions")
 	if err != nil {
 		return nil, err
-	}
-	names := make(map[string]string, len(clusters))
-	for _, c := range clusters {
-		names[c.ID] = c.Name
 	}
 	known := w.knownBackends(ours)
 	var found []deploy.Dependent
@@ -91,6 +98,34 @@ func (w *Warehouse) Subscriptions(ctx context.Context, clusters []deploy.Ref, ou
 			Kind: "subscription", ID: id, Name: role,
 			Reason: fmt.Sprintf("role %s subscribes on cluster %s since %s (connection %s)", role, name, r.text(4), backend),
 		})
+	}
+	return found, nil
+}
+
+// Clusters says how large the clusters among the refs are. One that is gone is left
+// out; PostgreSQL has none.
+func (w *Warehouse) Clusters(ctx context.Context, refs []deploy.Ref) ([]deploy.StandbyCluster, error) {
+	refs = slices.DeleteFunc(slices.Clone(refs), func(r deploy.Ref) bool { return r.Kind != deploy.KindCluster })
+	if len(refs) == 0 || w.dialect.postgres() {
+		return nil, nil
+	}
+	all, _, err := w.replicasOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []deploy.StandbyCluster
+	for _, r := range refs {
+		replicas, stands := all[r.ID]
+		if !stands {
+			continue
+		}
+		var sizes []string
+		for _, replica := range replicas {
+			if replica.size != "" && !slices.Contains(sizes, replica.size) {
+				sizes = append(sizes, replica.size)
+			}
+		}
+		found = append(found, deploy.StandbyCluster{ID: r.ID, Name: r.Name, Size: strings.Join(sizes, ", "), Replicas: len(replicas)})
 	}
 	return found, nil
 }
