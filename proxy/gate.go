@@ -77,7 +77,7 @@ func (s *session) admit(p []byte) (n int, v verdict, err error) {
 		s.p.wg.Go(func() { s.p.forwardCancel(s) })
 	}
 	switch v {
-	case waitWake, waitHeld, waitCancel, inject:
+	case waitWake, waitHeld, waitCancel, inject, stop:
 		s.waiting = true // behind the unit that the caller writes now, too
 	}
 	if s.hold != nil {

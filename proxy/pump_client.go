@@ -89,8 +89,11 @@ func (s *session) carry(p []byte) error {
 		switch v {
 		case pass:
 		case stop:
-			<-s.done // whoever ends it has a word for the client first
-			return errEnded
+			select {
+			case <-s.done: // whoever ends it has a word for the client first
+				return errEnded
+			case <-s.wake: // or finds that it need not end
+			}
 		case inject:
 			if err := s.retarget(); err != nil {
 				return err
