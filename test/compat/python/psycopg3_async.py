@@ -1,8 +1,13 @@
 """psycopg 3 on asyncio: what differs from the blocking one is how it waits and reads."""
 
 import asyncio
+import os
 
-import psycopg
+# The system's libpq, not the newer one that the package brings: only older ones hang on
+# TLS records over 8 KiB, which is what the reads over TLS are here to find.
+os.environ.setdefault("PSYCOPG_IMPL", "python")
+
+import psycopg  # noqa: E402
 import psycopg_pool
 
 import tally
