@@ -54,7 +54,7 @@ func (s *sample) assess(opts deploy.ReadyOptions) deploy.Readiness {
 		r.Ready, r.Why = true, "ready"
 		for _, c := range s.clusters {
 			if len(c.dataflows) == 0 {
-				r.Why += fmt.Sprintf("; nothing runs on %s, where only %s.%s was read", c.title(), c.readable[0].schema, c.readable[0].name)
+				r.Why += fmt.Sprintf("; nothing runs on %s, where %s.%s is what can be read", c.title(), c.readable[0].schema, c.readable[0].name)
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func TestAssess(t *testing.T) {
 		{name: "second replica offline", change: func(s *sample) { addReplica(s, true); s.clusters[0].replicas[1].processes[0].status = "offline" }, state: stateReady, why: "replica r2", count: 2},
 		{name: "second replica loops out of memory", change: func(s *sample) { addReplica(s, true); s.clusters[0].outOfMem["u2"] = 9 }, state: stateReady, why: "replica r2 of cluster prod_deploy was killed for want of memory 9 times", count: 2},
 		{name: "nothing runs there, and nothing is there to read", change: func(s *sample) { s.clusters[0].dataflows = nil }, why: "has not been built yet"},
-		{name: "nothing runs there, but something can be read", change: func(s *sample) { s.clusters[0].readable, s.clusters[0].dataflows = s.clusters[0].dataflows[:1], nil }, ready: true, why: "ready; nothing runs on cluster prod_deploy, where only prod_deploy.total was read"},
+		{name: "nothing runs there, but something can be read", change: func(s *sample) { s.clusters[0].readable, s.clusters[0].dataflows = s.clusters[0].dataflows[:1], nil }, ready: true, why: "ready; nothing runs on cluster prod_deploy, where prod_deploy.total is what can be read"},
 		{name: "schemas only, with nothing in them", change: func(s *sample) { s.clusters = []clusterSample{{borrowed: true}} }, why: "has not been built yet"},
 		{name: "schemas only, with views", change: func(s *sample) { s.clusters = []clusterSample{{borrowed: true, readable: s.clusters[0].dataflows[:1]}} }, ready: true, why: "nothing runs on a cluster for it"},
 		{name: "only a replica that may go away again has hydrated", change: func(s *sample) { addReplica(s, false); s.clusters[0].temporary = 1 }, state: stateReady, why: "where 1 are meant to be", count: 2},
