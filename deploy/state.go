@@ -335,12 +335,18 @@ type AfterState struct {
 	Dropping bool `json:"dropping,omitempty"`
 }
 
-// Entry is one line of the rollout's log: who did what, when and why.
+// Entry is one line of the rollout's log: who did what, when and why, and what the
+// routing was from then on. Every change of weight or canary has a line, so that the
+// log is the history of the routing too.
 type Entry struct {
 	At   time.Time `json:"at"`
 	Who  string    `json:"who"`
 	What string    `json:"what"`
 	Why  string    `json:"why,omitempty"`
+	// Weight and Canary are as in [Status]. Canary is empty in lines of journals that
+	// did not know it yet.
+	Weight router.Weight `json:"weight"`
+	Canary string        `json:"canary,omitempty"`
 }
 
 // controller is the name under which the rollout acts by itself.

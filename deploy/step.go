@@ -15,6 +15,7 @@ import (
 func Step(s State, ev Event, p Plan) (State, []Action) {
 	m := &machine{s: s.clone(), p: p, at: ev.when()}
 	m.take(ev)
+	m.stamp()
 	return m.s, m.acts
 }
 
@@ -132,6 +133,14 @@ func (m *machine) do(a Action) { m.acts = append(m.acts, a) }
 func (m *machine) decide(who, what, why string) {
 	m.s.Seq++
 	m.s.note(m.at, who, what, why)
+}
+
+// stamp says in the new lines of the log what the routing is after them.
+func (m *machine) stamp() {
+	r := m.s.routing()
+	for i := len(m.s.Log) - 1; i >= 0 && m.s.Log[i].Canary == "" && m.s.Log[i].At.Equal(m.at); i-- {
+		m.s.Log[i].Weight, m.s.Log[i].Canary = r.Weight, r.Canary.String()
+	}
 }
 
 func (m *machine) route() {

@@ -127,6 +127,12 @@ func (m *scripted) walk(line string) {
 		m.lawful(line, before, a)
 	}
 	rt := next.routing()
+	if was := before.routing(); rt != was && len(next.Log) == len(before.Log) && len(next.Log) < maxLog {
+		m.t.Fatalf("%q in %s: the routing went from %+v to %+v and the log has no line of it", line, before.Phase, was, rt)
+	}
+	if last := next.Log[len(next.Log)-1]; last.Weight != rt.Weight || last.Canary != rt.Canary.String() {
+		m.t.Fatalf("%q in %s: the last line of the log says %s %s, the routing is %+v", line, before.Phase, last.Weight, last.Canary, rt)
+	}
 	if rt.Canary == router.CanaryDeploy && next.Names != NamesBefore {
 		m.t.Fatalf("%q: the canary is sent to the deploy names while the names stand %s", line, next.Names)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"mzcanary/deploy"
 	"mzcanary/internal/admin"
+	"mzcanary/router"
 )
 
 const (
@@ -36,8 +37,9 @@ type director struct {
 	// asked is when the last look was made; calm the last one at which no swap was
 	// being tried.
 	asked, calm time.Duration
-	before      int // the version that the last swap replaced
-	unknown     int // outcomes of the running rollout that were unknown
+	newest      deploy.Entry // the last line of the rollout's log, as read at the last look
+	before      int          // the version that the last swap replaced
+	unknown     int          // outcomes of the running rollout that were unknown
 	resolving   bool
 	shown       string
 	pending     []pending
@@ -155,26 +157,49 @@ func (d *director) note(asked, answered time.Duration, s admin.Status) {
 		d.shown = shown
 		d.log.note("%s", shown)
 	}
-	open, weight := s.Canary == "deploy", int(s.Weight)
-	if !open {
-		weight = 0
-	}
 	if !d.target.Tells() {
 		d.noteNames(answered, s)
 	}
 	d.noteUnknown(answered, s)
-	switch {
-	case s.Canary == "live": // the outcome is unknown, which noteUnknown says
-	case open && d.tl.last().Live == d.version: // older than the swap, whose moment is known better
-	default:
-		d.tl.route(Span{d.asked, answered}, open, weight, "routing")
-	}
+	d.noteRouting(answered, s.Events)
+	open := s.Canary == router.CanaryDeploy.String()
 	d.crowd.canaryOpen.Store(open)
 	d.crowd.namesOpen.Store(open && (s.Phase == deploy.PhaseRamping || s.Phase == deploy.PhasePromoting))
 	d.asked = asked
 	if st := stage(s); st != deploy.StagePreparing && st != deploy.StagePrepared && st != deploy.StageResolving {
 		d.calm = asked
 	}
+}
+
+// noteRouting notes what was published after the last look, each of it: between two
+// looks a weight may be raised and taken back.
+func (d *director) noteRouting(seen time.Duration, events []deploy.Entry) {
+	from := d.asked
+	for _, e := range d.unseen(events) {
+		from = max(from, d.tl.since(e.At))
+		open := e.Canary == router.CanaryDeploy.String()
+		switch {
+		case e.Canary == router.CanaryLive.String(): // the outcome is unknown, which noteUnknown says
+		case open && d.tl.last().Live == d.version: // older than the swap, whose moment is known better
+		default:
+			d.tl.route(Span{from, seen}, open, int(e.Weight), e.What)
+		}
+	}
+}
+
+// unseen are the lines of the log after the one that was the last at the last look.
+// The log of a long rollout loses lines, but never its newest ones.
+func (d *director) unseen(events []deploy.Entry) []deploy.Entry {
+	for i := len(events) - 1; i >= 0; i-- {
+		if e := events[i]; e.At.Equal(d.newest.At) && e.What == d.newest.What && e.Why == d.newest.Why {
+			events = events[i+1:]
+			break
+		}
+	}
+	if n := len(events); n > 0 {
+		d.newest = events[n-1]
+	}
+	return events
 }
 
 func stage(s admin.Status) deploy.Stage {

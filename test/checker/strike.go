@@ -207,9 +207,7 @@ func (d *director) restart(ctx context.Context, kind Kind) error {
 	if err != nil {
 		return err
 	}
-	if open := j.Phase == deploy.PhaseRamping || j.Phase == deploy.PhasePromoting; open && d.tl.last().Live != d.version {
-		d.tl.route(Span{d.asked, again}, true, int(j.Weight), "the journal")
-	}
+	d.noteRouting(again, j.Log)
 	if err := d.prog.start(ctx); err != nil {
 		return fmt.Errorf("start the program again: %w", err)
 	}
