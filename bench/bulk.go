@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -56,6 +57,7 @@ func (st *stage) transfer(ctx context.Context, p *peer, t transfer) error {
 	defer cancel()
 	host, port, _ := net.SplitHostPort(p.plain)
 	cmd := exec.CommandContext(ctx, "psql", "-h", host, "-p", port, "-U", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1", "--set=FETCH_COUNT=10000", "-c", t.sql, "postgres")
+	cmd.Env = append(os.Environ(), plain.libpqEnv())
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if t.in != nil {

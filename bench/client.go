@@ -25,6 +25,17 @@ const (
 	directTLS          // TLS from the first byte
 )
 
+// noSSLRequest is why haproxy has no such row.
+const noSSLRequest = "haproxy does not answer an SSLRequest, with which a PostgreSQL client asks for TLS"
+
+// libpqEnv makes a client of libpq, which would try TLS first, do what is measured.
+func (s security) libpqEnv() string {
+	if s == plain {
+		return "PGSSLMODE=disable"
+	}
+	return "PGSSLMODE=require"
+}
+
 // clientConfig is the same for every proxy. TLS is 1.3 with X25519 and without
 // resumption: what all of them can do.
 func clientConfig(addr string, sec security) (*pgconn.Config, error) {
@@ -63,7 +74,7 @@ func (st *stage) connects(ctx context.Context) error {
 		why  string
 	}{
 		{"plain", plain, func(p *peer) string { return p.plain }, ""},
-		{"tls", viaSSL, func(p *peer) string { return p.tls }, "haproxy does not answer an SSLRequest, with which a PostgreSQL client asks for TLS"},
+		{"tls", viaSSL, func(p *peer) string { return p.tls }, noSSLRequest},
 		{"direct-tls", directTLS, func(p *peer) string { return p.directTLS }, "pgbouncer 1.18 knows no TLS from the first byte (sslnegotiation=direct)"},
 	}
 	for _, v := range variants {

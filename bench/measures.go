@@ -20,6 +20,7 @@ type measure struct {
 
 var measures = []measure{
 	{"tx", (*stage).transactions},
+	{"tls", (*stage).encrypted},
 	{"bulk", (*stage).bulk},
 	{"connect", (*stage).connects},
 	{"latency", (*stage).latencies},

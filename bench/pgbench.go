@@ -20,6 +20,7 @@ import (
 // pgbench is one run of it.
 type pgbench struct {
 	addr, user string
+	sec        security
 	clients    int
 	mode       string
 	duration   time.Duration
@@ -95,7 +96,7 @@ func (b pgbench) command(ctx context.Context) *exec.Cmd {
 		args = append(args, "-S")
 	}
 	cmd := exec.CommandContext(ctx, "pgbench", append(args, b.user)...)
-	cmd.Env = append(os.Environ(), b.env...)
+	cmd.Env = append(append(os.Environ(), b.sec.libpqEnv()), b.env...)
 	return cmd
 }
 
@@ -121,6 +122,28 @@ func (st *stage) transaction(ctx context.Context, p *peer, b pgbench, what strin
 	}
 	st.results.add("tx/"+what, "us/tx", p.name, per)
 	st.results.add("tps/"+what, "tps", p.name, perSecond)
+	return nil
+}
+
+// tlsClients and tlsMode are what the measure tls does.
+const (
+	tlsClients = 16
+	tlsMode    = "extended"
+)
+
+// encrypted measures the CPU per transaction over TLS.
+func (st *stage) encrypted(ctx context.Context) error {
+	what := fmt.Sprintf("tls/%s/%d", tlsMode, tlsClients)
+	for _, p := range st.peers {
+		if p.tls == "" {
+			st.results.cannot("tx/"+what, p.name, noSSLRequest)
+			continue
+		}
+		b := pgbench{addr: p.tls, sec: viaSSL, user: "postgres", clients: tlsClients, mode: tlsMode, duration: st.o.duration}
+		if err := st.transaction(ctx, p, b, what); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
