@@ -127,7 +127,7 @@ func (l *loop) post(f *flow, r request) {
 func (l *loop) wake() {
 	if l.asleep {
 		l.asleep = false
-		_, _ = writeSocket(uintptr(l.wakefd), one) // full only when it is awake anyway
+		_, _ = unix.Write(l.wakefd, one) // full only when it is awake anyway
 	}
 }
 
