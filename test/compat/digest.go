@@ -16,9 +16,9 @@ import (
 	"strings"
 )
 
-// judged are the directories whose code the table speaks of: what carries
+// judged are the directories whose code the table speaks of: what carries and meters
 // sessions, the simulated server, and the suite itself.
-var judged = [...]string{"proxy", "internal/wire", "router", "internal/sim", "test/compat", ":(exclude)internal/sim/crowd"}
+var judged = [...]string{"proxy", "internal/wire", "internal/armstats", "router", "internal/sim", "test/compat", ":(exclude)internal/sim/crowd"}
 
 func repositoryRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()

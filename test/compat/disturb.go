@@ -20,8 +20,10 @@ const (
 	flipEvery = 50 * time.Millisecond
 	holdFor   = 200 * time.Millisecond
 	holdEvery = 900 * time.Millisecond // on average, at random
-	rollEvery = 2500 * time.Millisecond
-	lookEvery = 100 * time.Millisecond
+	// holdWithin is the longest pause: a run without a hold would prove nothing.
+	holdWithin = 2 * time.Second
+	rollEvery  = 2500 * time.Millisecond
+	lookEvery  = 100 * time.Millisecond
 
 	// A session that does nothing this long, and is not moved although the weight
 	// flips all the time, has been forgotten. Longer than several holds in a row.
@@ -199,7 +201,7 @@ func (d *disturber) holds(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Duration(rand.ExpFloat64()*float64(holdEvery)) + 50*time.Millisecond):
+		case <-time.After(min(time.Duration(rand.ExpFloat64()*float64(holdEvery))+50*time.Millisecond, holdWithin)):
 		}
 		err := d.p.hold(ctx, holdFor)
 		if errors.Is(err, errNoHolds) {

@@ -91,6 +91,9 @@ func (e *entry) verdict(proxied bool) {
 	if e.disturbance.Flips == 0 || e.disturbance.Rollbacks == 0 {
 		add("only %d flips and %d rollbacks", e.disturbance.Flips, e.disturbance.Rollbacks)
 	}
+	if e.disturbance.Moves == 0 || e.disturbance.Holds == 0 {
+		add("nothing was proven: %d moves and %d holds", e.disturbance.Moves, e.disturbance.Holds)
+	}
 }
 
 func (e *entry) print(w io.Writer, verbose bool) {

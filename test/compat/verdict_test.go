@@ -14,7 +14,7 @@ func good() entry {
 		suite:       suite{name: "driver"},
 		direct:      Result{Driver: "driver", Checks: []Check{{Name: "read", OK: true}}, Old: 5, Exchanges: 5},
 		proxied:     Result{Driver: "driver", Checks: []Check{{Name: "read", OK: true}}, Old: 3, New: 2, Exchanges: 5},
-		disturbance: disturbance{Flips: 9, Rollbacks: 1, Moves: 7},
+		disturbance: disturbance{Flips: 9, Rollbacks: 1, Moves: 7, Holds: 3},
 	}
 }
 
@@ -36,7 +36,9 @@ func TestVerdictFindsWhatDiffers(t *testing.T) {
 		"a move refused by the server":    {func(e *entry) { e.disturbance.NotMoved = map[string]int{"refused": 3} }, `3 moves ended as "refused"`},
 		"a session that cannot be moved":  {func(e *entry) { e.disturbance.Sessions = []string{"cannot be tracked"} }, "cannot be tracked"},
 		"a rollback that takes long":      {func(e *entry) { e.disturbance.LongestRollback = 3 * time.Second }, "a rollback took 3s"},
-		"no disturbance":                  {func(e *entry) { e.disturbance = disturbance{} }, "only 0 flips"},
+		"no disturbance":                  {func(e *entry) { e.disturbance.Flips = 0 }, "only 0 flips"},
+		"no hold":                         {func(e *entry) { e.disturbance.Holds = 0 }, "7 moves and 0 holds"},
+		"no move":                         {func(e *entry) { e.disturbance.Moves = 0 }, "0 moves and 3 holds"},
 		"a refusal of the API":            {func(e *entry) { e.disturbance.Troubles = []string{"hold: 500"} }, "hold: 500"},
 		"a suite that fails by itself":    {func(e *entry) { e.direct.Checks[0] = Check{Name: "read", Detail: "bug"} }, "directly: read: bug"},
 		"a suite that sees new directly":  {func(e *entry) { e.direct.New = 1 }, "the suite is wrong"},
