@@ -30,7 +30,9 @@ change; everything else in the configuration needs a restart.`,
 			if err != nil {
 				return err
 			}
-			opts.Log = newLog(cfg.Log, p.err)
+			queue, log := newLogQueue(p.err, func(w io.Writer) *slog.Logger { return newLog(cfg.Log, w) })
+			defer queue.close()
+			opts.Log, opts.LogDropped = log, queue.lost.Load
 			a, err := app.New(cfg, opts)
 			if err != nil {
 				return err

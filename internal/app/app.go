@@ -29,6 +29,8 @@ type Unsafe = proxy.Unsafe
 // Options are what a program or a test may add to the configuration.
 type Options struct {
 	Log *slog.Logger
+	// LogDropped, if set, counts lines that Log did not write.
+	LogDropped func() uint64
 	// Tick, Watch and Settle replace the controller's own pace where they are not
 	// zero; the demo hurries.
 	Tick, Watch, Settle time.Duration
@@ -241,6 +243,10 @@ func (a *App) metrics(stats *armstats.Set) *rolloutMetrics {
 	a.reg = prometheus.NewRegistry()
 	a.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		armstats.NewCollector(stats), a.proxy.Collector(), a.certs)
+	if dropped := a.opts.LogDropped; dropped != nil {
+		a.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "mzcanary_log_lines_dropped_total",
+			Help: "Log lines that were not written because the log was not read fast enough."}, func() float64 { return float64(dropped()) }))
+	}
 	return newRolloutMetrics(a.reg, func() deploy.API { return a.ctl }, a.names())
 }
 
