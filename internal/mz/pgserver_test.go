@@ -361,6 +361,10 @@ func TestPostgresDependents(t *testing.T) {
 		return got
 	}
 	want(t, ask())
+	// What a table has besides its columns goes with it.
+	p.sql(strings.ReplaceAll("CREATE SEQUENCE LIVE.ids; ALTER TABLE LIVE.t ALTER k SET DEFAULT nextval('LIVE.ids'); CREATE POLICY seen ON LIVE.t USING (true);"+
+		"CREATE FUNCTION LIVE.kept() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER kept BEFORE UPDATE ON LIVE.t FOR EACH ROW EXECUTE FUNCTION LIVE.kept()", "LIVE", live))
+	want(t, ask())
 	reports := live + "_reports"
 	p.sql("CREATE SCHEMA " + reports + "; ALTER TABLE " + live + ".t ADD PRIMARY KEY (k); CREATE VIEW " + reports + ".daily AS SELECT * FROM " + live + ".answer;" +
 		"CREATE VIEW " + reports + ".deep AS SELECT * FROM " + reports + ".daily; CREATE TABLE " + reports + ".child (k int REFERENCES " + live + ".t)")
