@@ -139,8 +139,8 @@ type connection struct {
 	asked bool
 	// session tells this session from later ones with its number; "" while not known.
 	session string
-	// notices collects the SQLSTATE of each notice of the current exchange.
-	notices *[]string
+	// notices collects those of the current exchange.
+	notices *notices
 }
 
 // open connects and logs in with the given start-up settings.
@@ -161,11 +161,11 @@ func (w *Warehouse) open(ctx context.Context, settings map[string]string) (*conn
 		}
 	}
 	maps.Copy(cfg.RuntimeParams, settings)
-	conn := &connection{written: new(atomic.Int64), notices: new([]string)}
+	conn := &connection{written: new(atomic.Int64), notices: new(notices)}
 	cfg.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, c net.Conn) (net.Conn, error) {
 		return &countedConn{Conn: c, written: conn.written}, nil
 	}
-	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { *conn.notices = append(*conn.notices, n.Code) }
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { *conn.notices = append(*conn.notices, n) }
 	if conn.pg, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
 		return nil, w.mended(w.unavailable(ctx, fmt.Errorf("connecting to %s as %s: %w", w.cfg.Address, w.cfg.User, err)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,7 +22,22 @@ const (
 	codeSyntax     = "42601"
 	codeNotYet     = "0A000"
 	codeBadSetting = "42704"
+	codeNotGiven   = "01007" // a warning: PostgreSQL's answer to a GRANT by somebody who may not give it
+	codeNotTaken   = "01006" // a warning: the same of a REVOKE
 )
+
+// notices are what the server said besides its answer.
+type notices []*pgconn.Notice
+
+// find gives the first one with one of the codes, nil if there is none.
+func (l notices) find(codes ...string) *pgconn.Notice {
+	for _, n := range l {
+		if slices.Contains(codes, n.Code) {
+			return n
+		}
+	}
+	return nil
+}
 
 // answered returns the server's refusal if err is one that leaves the session
 // alive, and nil if the server could not be asked.

@@ -32,6 +32,12 @@ func (s *snapshot) missingRights() []deploy.Finding {
 				found = append(found, deploy.Finding(f))
 				continue
 			}
+			if s.role.noInherit {
+				f.Sentence += " It inherits nothing from the roles it is a member of (NOINHERIT)."
+				f.Remedy = []string{"ALTER ROLE " + quoteIdent(s.role.name) + " INHERIT", s.dialect.grant(s.spec.Database, membership, o.role)}
+				found = append(found, deploy.Finding(f))
+				continue
+			}
 			found = append(found, f.mendedBy(membership, s))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 //go:embed queries/*/*.sql
@@ -129,6 +131,9 @@ func (w *Warehouse) change(ctx context.Context, statement, wantTag string) error
 	w.noteReadOnly(err)
 	if err != nil {
 		return w.failed(ctx, statement, err)
+	}
+	if n := conn.notices.find(codeNotGiven, codeNotTaken); n != nil {
+		return w.failed(ctx, statement, (*pgconn.PgError)(n))
 	}
 	if tag != wantTag {
 		return fmt.Errorf("%s: the server answered %q instead of %q", statement, tag, wantTag)

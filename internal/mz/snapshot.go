@@ -40,6 +40,7 @@ type snapshot struct {
 type controlRole struct {
 	name                 string
 	superuser, canCreate bool // canCreate: CREATE on the database
+	noInherit            bool // a membership gives it nothing by itself; PostgreSQL only
 }
 
 type owner struct {
@@ -117,7 +118,7 @@ func (w *Warehouse) readRole(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	if len(rows) == 1 {
-		s.role = controlRole{name: rows[0].text(0), superuser: rows[0].yes(1), canCreate: rows[0].yes(2)}
+		s.role = controlRole{name: rows[0].text(0), superuser: rows[0].yes(1), canCreate: rows[0].yes(2), noInherit: s.dialect.postgres() && !rows[0].yes(3)}
 	}
 	return nil
 }

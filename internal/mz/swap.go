@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -168,7 +167,7 @@ func (p *prepared) judge(ctx context.Context, tag string, err error, sent bool) 
 	status := p.conn.pg.TxStatus()
 	pgErr, refused := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case err == nil && tag == "COMMIT" && status == 'I' && slices.Contains(*p.conn.notices, codeNoTxn):
+	case err == nil && tag == "COMMIT" && status == 'I' && p.conn.notices.find(codeNoTxn) != nil:
 		return deploy.Unknown, errors.New("COMMIT: the server says that there was no transaction in progress")
 	case err == nil && tag == "COMMIT" && status == 'I':
 		return deploy.Done, nil
