@@ -31,7 +31,15 @@ func (g Grant) same(o Grant) bool {
 	return g.Privilege == o.Privilege && g.To == o.To && g.On.Kind == o.On.Kind && g.On.ID == o.On.ID && (g.On.ID != "" || g.On.Name == o.On.Name)
 }
 
-// Remedies are the grants that would mend findings, in the order of the list.
+func (g Grant) rank() int {
+	if g.On.Kind == KindRole {
+		return 0
+	}
+	return 1
+}
+
+// Remedies are the grants that would mend findings, in the order of the list, but
+// memberships first: they may bring the right to give the others.
 func Remedies(findings []Finding) []Grant {
 	var out []Grant
 	for _, f := range findings {
@@ -39,6 +47,7 @@ func Remedies(findings []Finding) []Grant {
 			out = append(out, *f.Grant)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b Grant) int { return a.rank() - b.rank() })
 	return out
 }
 

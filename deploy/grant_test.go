@@ -65,6 +65,17 @@ func TestRightsAreGivenAndTakenBack(t *testing.T) {
 	}
 }
 
+// Memberships are given first, whatever finding asks for them, and each right once.
+func TestMembershipsComeFirst(t *testing.T) {
+	create := Grant{Privilege: "CREATE", On: Ref{Kind: KindDatabase, Name: "shop"}, To: "mzcanary", Text: "CREATE"}
+	member := Grant{On: Ref{Kind: KindRole, Name: "team"}, To: "mzcanary", Text: "member"}
+	usage := Grant{Privilege: "USAGE", On: Ref{Kind: KindSchema, Name: "prod_deploy", ID: newSchema}, To: "app", Text: "USAGE"}
+	got := texts(Remedies([]Finding{{Grant: &create}, {}, {Grant: &member}, {Grant: &usage}, {Grant: &member}}))
+	if want := []string{"member", "CREATE", "USAGE"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // Without being asked nothing is given; with a fault that no right would mend
 // nothing is given either.
 func TestRightsAreNotGiven(t *testing.T) {

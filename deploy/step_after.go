@@ -202,6 +202,9 @@ func (m *machine) dropFailed(e Dropped) {
 		return
 	}
 	m.block(CauseError, fmt.Sprintf("%s %s could not be dropped: %v", e.Ref.Kind, e.Ref.Name, e.Err))
+	if how := mend(e.Err); how != "" {
+		m.s.Stop.Next = how + ", then " + m.s.Stop.Next
+	}
 }
 
 func (m *machine) dropDone(ref Ref) {
