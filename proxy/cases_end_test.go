@@ -58,23 +58,23 @@ func TestE5ClientsLeaveTLSWithoutACeremony(t *testing.T) {
 // TestE6TheLastErrorArrives: closing a socket with unread bytes in it resets the
 // connection, which destroys what the client has not read yet.
 func TestE6TheLastErrorArrives(t *testing.T) {
-	t.Cleanup(leaks(t)) // runs last
-	r := newRig(t, false)
-	text := strings.Repeat("x", 256<<10)
-	for range 20 {
-		c, s := r.login()
-		h := r.hold(time.Minute)
-		c.send(query(text)) // most of it stays unread
-		r.waits()
-		if n := r.p.End(shop, proxy.Which{}, "x"); n != 1 {
-			t.Fatalf("ended %d", n)
+	onLoops(t, func(r *rig) {
+		text := strings.Repeat("x", 256<<10)
+		for range 20 {
+			c, s := r.login()
+			h := r.hold(time.Minute)
+			c.send(query(text)) // most of it stays unread
+			r.waits()
+			if n := r.p.End(shop, proxy.Which{}, "x"); n != 1 {
+				r.t.Fatalf("ended %d", n)
+			}
+			c.expect("E FATAL 57P01")
+			c.conn.Close()
+			h.Release()
+			s.conn.Close()
+			eventually(r.t, "the session is gone", func() bool { return len(r.p.Sessions("")) == 0 })
 		}
-		c.expect("E FATAL 57P01")
-		c.conn.Close()
-		h.Release()
-		s.conn.Close()
-		eventually(t, "the session is gone", func() bool { return len(r.p.Sessions("")) == 0 })
-	}
+	})
 }
 
 // poorListener has no descriptors for a while.

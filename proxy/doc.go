@@ -6,11 +6,12 @@
 //  1. A connection is accepted. Start-up packets are read exactly, TLS is set
 //     up, a CancelRequest is looked up by our own key and handled apart.
 //  2. The session is admitted (limits), the server dialled, and the client's own
-//     start-up values sent to it byte for byte. From here on, when both legs are
-//     plain TCP, an event loop carries the session until its end (flow.go), and it
-//     has no goroutine of its own; other transports have two pumps: one reads the
-//     client, one reads the server (pump_client.go). Neither is ever suspended; the
-//     client's side asks the gate before a message goes on.
+//     start-up values sent to it byte for byte. From here on, when both legs stand
+//     on TCP, an event loop carries the session until its end (flow.go), TLS
+//     included (flow_tls.go), and it has no goroutine of its own; other transports
+//     and systems have two pumps: one reads the client, one reads the server
+//     (pump_client.go). Neither is ever suspended; the client's side asks the gate
+//     before a message goes on.
 //  3. Login: authentication passes unread in both directions. The server's
 //     BackendKeyData is replaced by a key of our own; ParameterStatus is
 //     collected. At the first ReadyForQuery the router decides where the session

@@ -36,6 +36,8 @@ type leg struct {
 	room  bool // a write may be taken
 	hup   bool // the peer has ended its stream or broken the connection: read on to that end
 	over  bool // it is read no more
+
+	tls *sealed // nil: plain
 }
 
 // flow is a session on a loop: what the two pumps are to the others. Everything
@@ -95,6 +97,9 @@ func (f *flow) event(which int32, events uint32) {
 	}
 	if events&edgeIn != 0 {
 		g.ready = true
+		if g.tls != nil {
+			g.tls.dry = false
+		}
 	}
 	if events&edgeOut != 0 {
 		g.room = true
@@ -168,7 +173,7 @@ func (f *flow) work() {
 // clientCan: something of the client's can be done now.
 func (f *flow) clientCan() bool {
 	switch {
-	case len(f.unit) > 0 || f.admitted > 0:
+	case len(f.unit) > 0 || f.admitted > 0 || f.server.unsent():
 		return f.server.room
 	case f.client.over || f.ending:
 		return false
@@ -182,6 +187,11 @@ func (f *flow) clientCan() bool {
 // past it, or reads the client once.
 func (f *flow) workClient() {
 	switch {
+	case f.server.unsent():
+		if err := f.server.flush(); err != nil && !f.client.over {
+			f.clientEnds(&serverError{err})
+		}
+		return
 	case len(f.unit) > 0:
 		f.writeUnit()
 		return
@@ -206,14 +216,14 @@ func (f *flow) workClient() {
 
 // serverCan and workServer are the same for the other direction.
 func (f *flow) serverCan() bool {
-	if len(f.out) > 0 {
+	if len(f.out) > 0 || f.client.unsent() {
 		return f.client.room
 	}
 	return f.server.ready && !f.server.over && !f.ending
 }
 
 func (f *flow) workServer() {
-	if len(f.out) > 0 {
+	if len(f.out) > 0 || f.client.unsent() {
 		f.writeOut()
 		return
 	}
@@ -233,6 +243,9 @@ func (f *flow) workServer() {
 // next is an edge of its own; after the end of the stream was seen there is
 // none, and reading goes on to it. The end is io.EOF.
 func (g *leg) read(b []byte) (int, error) {
+	if g.tls != nil {
+		return g.open(b)
+	}
 	for {
 		n, err := readSocket(uintptr(g.fd), b)
 		switch {
@@ -250,8 +263,16 @@ func (g *leg) read(b []byte) (int, error) {
 }
 
 // write writes as much as the socket takes; less than all of b means that its
-// next room is an edge.
-func (g *leg) write(b []byte) (n int, err error) {
+// next room is an edge. Of TLS it takes all: what does not go out is unsent.
+func (g *leg) write(b []byte) (int, error) {
+	if g.tls != nil && len(b) > 0 {
+		return g.seal(b)
+	}
+	return g.send(b)
+}
+
+// send is write on the socket itself.
+func (g *leg) send(b []byte) (n int, err error) {
 	for n < len(b) {
 		k, err := writeSocket(uintptr(g.fd), b[n:])
 		switch {

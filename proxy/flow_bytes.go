@@ -93,8 +93,15 @@ func (f *flow) toClient(b []byte) error {
 
 // writeOut goes on with what waits for the client.
 func (f *flow) writeOut() {
-	n, err := f.client.write(f.out)
-	if f.out = f.out[n:]; len(f.out) > 0 && err == nil {
+	var err error
+	if f.client.unsent() {
+		err = f.client.flush()
+	} else {
+		var n int
+		n, err = f.client.write(f.out)
+		f.out = f.out[n:]
+	}
+	if (len(f.out) > 0 || f.client.unsent()) && err == nil {
 		return
 	}
 	f.freeOut()

@@ -54,7 +54,7 @@ func (f *flow) lastWord(cause *wire.Failure) {
 		f.s.lastFatal = true
 		_ = f.toClient(cause.Append(nil)) // the session ends either way
 	}
-	if len(f.out) == 0 {
+	if len(f.out) == 0 && !f.client.unsent() {
 		f.s.abort(cause)
 		return
 	}
@@ -82,7 +82,7 @@ func (f *flow) look() {
 }
 
 // halfClose tells the server that nothing more comes.
-func (f *flow) halfClose() { shutdownSocket(f.server.fd) }
+func (f *flow) halfClose() { f.server.closeWrite() }
 
 // teardown ends everything but a client's reading of its last message.
 func (f *flow) teardown() {
@@ -100,6 +100,8 @@ func (f *flow) teardown() {
 	f.free()
 	f.freeOut()
 	s.writing.Store(false)
+	f.client.leaveTLS()
+	f.server.leaveTLS()
 	f.l.closeLeg(&f.server)
 	f.leave()
 	if !s.lastFatal {

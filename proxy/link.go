@@ -12,10 +12,10 @@ import (
 // says, writes to the client to the holder of session.cw.
 type link struct {
 	conn net.Conn
-	// sock is the TCP socket under conn, also under TLS; nil in memory.
+	// tcp is the connection under conn, also under TLS, and sock its socket; nil in
+	// memory.
+	tcp  *net.TCPConn
 	sock syscall.RawConn
-
-	secured *secured // when conn is TLS
 }
 
 // newLink wraps conn, whose socket is base: the same unless conn is TLS.
@@ -23,28 +23,10 @@ func newLink(conn, base net.Conn) *link {
 	l := &link{conn: conn}
 	if t, ok := base.(*net.TCPConn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
-			l.sock = raw
+			l.tcp, l.sock = t, raw
 		}
 	}
-	if w, ok := conn.(waiter); ok {
-		l.secured = newSecured(w, l.sock)
-	}
 	return l
-}
-
-// await waits, with no buffer held, until conn.Read will not wait. It returns at
-// once where that cannot be told: the read waits then.
-func (l *link) await() error {
-	if l.secured == nil {
-		return nil
-	}
-	return l.secured.conn.AwaitRead(l.secured.readable)
-}
-
-// plain tells whether what goes over the socket is the session's own bytes.
-func (l *link) plain() bool {
-	_, ok := l.conn.(*net.TCPConn)
-	return ok
 }
 
 // write writes all of b.
@@ -97,79 +79,26 @@ func (l *link) closeAfterLastWord() {
 func (l *link) endRead() { l.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // reader reads a leg for its pump, into a buffer that is large only while reads
-// fill it. On TCP, plain or TLS, it holds none while it waits.
+// fill it.
 type reader struct {
 	p    *Proxy
 	l    *link
 	buf  *[]byte
 	last int // bytes of the last read
-
-	err error // of the callback
-	fn  func(fd uintptr) bool
 }
 
 // read gives the next bytes; they are valid until it is called again.
 func (r *reader) read() ([]byte, error) {
-	if loopPath && r.l.plain() && r.l.sock != nil {
-		return r.readSocket()
+	if large := r.buf != nil && r.last == len(*r.buf); r.buf == nil || large != (len(*r.buf) == largeBuffer) {
+		r.free()
+		r.buf = r.p.getBuffer(large)
 	}
-	large := r.buf != nil && r.last == len(*r.buf)
-	r.free()
-	if err := r.l.await(); err != nil {
-		return nil, err
-	}
-	r.buf = r.p.getBuffer(large)
 	n, err := r.l.conn.Read(*r.buf)
 	r.last = n
 	if n > 0 {
 		return (*r.buf)[:n], nil // an error that came with them comes again
 	}
 	return nil, err
-}
-
-func (r *reader) readSocket() ([]byte, error) {
-	large := r.buf != nil && r.last == len(*r.buf)
-	r.free()
-	if large {
-		r.buf = r.p.getBuffer(true)
-	}
-	if r.fn == nil {
-		r.fn = r.onReadable // bound once: binding allocates
-	}
-	// Entering resets the poller's readiness; nothing is lost, because the callback
-	// reads before it waits.
-	if err := r.l.sock.Read(r.fn); err != nil {
-		return nil, err
-	}
-	if r.last > 0 {
-		return (*r.buf)[:r.last], nil
-	}
-	return nil, r.err
-}
-
-// onReadable reads once; false waits, without a buffer.
-func (r *reader) onReadable(fd uintptr) bool {
-	if r.buf == nil {
-		r.buf = r.p.getBuffer(false)
-	}
-	for {
-		n, err := readSocket(fd, *r.buf)
-		if r.last = max(n, 0); n > 0 {
-			return true
-		}
-		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
-			r.free()
-			return false
-		case err == nil:
-			r.err = io.EOF
-			return true
-		default:
-			r.err = err
-			return true
-		}
-	}
 }
 
 // take replaces the buffer by one that n bytes were read into.

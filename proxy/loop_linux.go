@@ -13,7 +13,7 @@ import (
 	"mzcanary/internal/wire"
 )
 
-// loop carries the sessions whose two legs are plain TCP: one goroutine that
+// loop carries sessions whose two legs stand on TCP: one goroutine that
 // waits for readiness on an epoll instance of its own and does at once whatever
 // can be done. Their descriptors are touched by no other goroutine, so nothing
 // about them needs a lock, and none can be used after it was closed. Others say
@@ -35,6 +35,8 @@ type loop struct {
 	seen   int                   // by look
 	buf    *[]byte               // every read goes here; a flow that must keep a large one takes it and leaves another
 	p      *Proxy
+	// scratch is where records are made; what is not sent at once is copied.
+	scratch []byte
 
 	// events, flows and free belong to the goroutine. An event names a slot of
 	// flows and its generation: one that was fetched before its flow ended and the

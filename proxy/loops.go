@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"mzcanary/internal/wire"
 )
 
 // loops are the proxy's event loops, begun with the first session that can be
@@ -49,22 +51,22 @@ func (ls *loops) stop() {
 	ls.wg.Wait()
 }
 
-// newFlow gives the session to a loop if both its legs are plain TCP and
-// descriptors can be had; nil leaves it to the pumps. The connections stay open
-// until start, and the flow's own when it is dropped instead.
+// newFlow gives the session to a loop if both its legs are TCP, in the clear or
+// under TLS, and descriptors can be had; nil leaves it to the pumps. The connections
+// stay open until start, and the flow's own when it is dropped instead.
 func (p *Proxy) newFlow(s *session) *flow {
-	if !loopPath || !s.client.plain() || !s.server.plain() {
+	if !loopPath || s.client.tcp == nil || s.server.tcp == nil {
 		return nil
 	}
 	l := p.loops.next(p)
 	if l == nil {
 		return nil
 	}
-	client, err := duplicate(s.client.conn.(*net.TCPConn))
+	client, err := duplicate(s.client.tcp)
 	if err != nil {
 		return nil
 	}
-	server, err := duplicate(s.server.conn.(*net.TCPConn))
+	server, err := duplicate(s.server.tcp)
 	if err != nil {
 		closeSocket(client)
 		return nil
@@ -81,13 +83,27 @@ func (f *flow) drop() {
 	closeSocket(f.server.fd)
 }
 
+// detach takes TLS over from conn, where there is any. It may have read more already
+// than what it was asked for, which is no edge.
+func (g *leg) detach(conn net.Conn, l *loop) {
+	t, ok := conn.(interface {
+		Detach(recv func([]byte) (int, error)) *wire.Detached
+	})
+	if ok {
+		g.tls = &sealed{Detached: t.Detach(g.recv), l: l}
+		g.ready = true
+	}
+}
+
 // start lets the loop begin. Closing the connections takes their descriptors
 // off the runtime's poller, which would otherwise wake for every edge; the flow
 // has its own.
 func (f *flow) start() {
 	s := f.s
-	s.client.conn.Close()
-	s.server.conn.Close()
+	f.client.detach(s.client.conn, f.l)
+	f.server.detach(s.server.conn, f.l)
+	s.client.tcp.Close()
+	s.server.tcp.Close()
 	s.client, s.server = nil, nil
 	s.p.wg.Add(1)
 	f.l.post(f, askStart)

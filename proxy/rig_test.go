@@ -3,11 +3,13 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"mzcanary/internal/armstats"
+	"mzcanary/internal/wire"
 	"mzcanary/proxy"
 	"mzcanary/router"
 )
@@ -29,11 +32,32 @@ type rig struct {
 	dial     func() (net.Conn, error)
 	backends chan net.Conn // what the proxy has dialled
 	logs     *logBuffer
+	sealed   bool // TLS on both legs
 }
 
-// onBoth runs a test over TCP (the raw path) and in memory, inside a synctest
-// bubble (the portable path).
+// onBoth runs a test on event loops, over TCP and with TLS on both legs, and on
+// pumps, in memory inside a synctest bubble.
 func onBoth(t *testing.T, test func(r *rig), changes ...change) {
+	t.Helper()
+	onLoops(t, test, changes...)
+	inMemory(t, test, changes...)
+}
+
+// onLoops is the half of onBoth that event loops carry.
+func onLoops(t *testing.T, test func(r *rig), changes ...change) {
+	t.Helper()
+	t.Run("tcp", func(t *testing.T) {
+		t.Cleanup(leaks(t)) // runs last
+		test(newRig(t, false, changes...))
+	})
+	t.Run("tls", func(t *testing.T) {
+		t.Cleanup(leaks(t)) // runs last
+		test(newSealedRig(t, changes...))
+	})
+}
+
+// onPlain is onBoth for tests that are themselves about what stands below TLS.
+func onPlain(t *testing.T, test func(r *rig), changes ...change) {
 	t.Helper()
 	t.Run("tcp", func(t *testing.T) {
 		t.Cleanup(leaks(t)) // runs last
@@ -42,6 +66,64 @@ func onBoth(t *testing.T, test func(r *rig), changes ...change) {
 	inMemory(t, test, changes...)
 }
 
+// newSealedRig is a rig over TCP with TLS on both legs, which the test does not see.
+func newSealedRig(t testing.TB, changes ...change) *rig {
+	own := &tls.Config{Certificates: []tls.Certificate{localhost()}}
+	r := makeRig(t, false, func(conn net.Conn) net.Conn {
+		conn.SetDeadline(time.Now().Add(guard))
+		defer conn.SetDeadline(time.Time{})
+		if _, err := io.ReadFull(conn, make([]byte, len(sslRequest))); err != nil {
+			return conn
+		}
+		if _, err := conn.Write([]byte{wire.AnswerTLS}); err != nil {
+			return conn
+		}
+		return tls.Server(conn, own)
+	}, append([]change{func(c *proxy.Config) {
+		c.ClientTLS = own
+		dial := c.Dial
+		c.Dial = func(ctx context.Context) (net.Conn, error) {
+			conn, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			secured, err := wire.ServerTLS{Mode: wire.TLSRequire}.Start(ctx, conn)
+			if err != nil {
+				conn.Close()
+			}
+			return secured, err
+		}
+	}}, changes...)...)
+	r.sealed = true
+	plain := r.dial
+	r.dial = func() (net.Conn, error) {
+		conn, err := plain()
+		if err != nil {
+			return nil, err
+		}
+		conn.SetDeadline(time.Now().Add(guard))
+		defer conn.SetDeadline(time.Time{})
+		if _, err = conn.Write([]byte(sslRequest)); err == nil {
+			_, err = io.ReadFull(conn, make([]byte, 1))
+		}
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}), nil
+	}
+	return r
+}
+
+// localhost is one certificate for all rigs: making one costs more than a handshake.
+var localhost = sync.OnceValue(func() tls.Certificate {
+	cert, err := selfSigned()
+	if err != nil {
+		panic(err)
+	}
+	return cert
+})
+
 func inMemory(t *testing.T, test func(r *rig), changes ...change) {
 	t.Run("memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { test(newRig(t, true, changes...)) })
@@ -49,6 +131,11 @@ func inMemory(t *testing.T, test func(r *rig), changes ...change) {
 }
 
 func newRig(t testing.TB, memory bool, changes ...change) *rig {
+	return makeRig(t, memory, nil, changes...)
+}
+
+// makeRig is newRig whose server takes a TCP connection by accept, if there is one.
+func makeRig(t testing.TB, memory bool, accept func(net.Conn) net.Conn, changes ...change) *rig {
 	d := shopDeployment()
 	d.Clusters = d.Schemas
 	r := &rig{
@@ -67,7 +154,7 @@ func newRig(t testing.TB, memory bool, changes ...change) *rig {
 			return ours, nil
 		}
 	} else {
-		ln, dialServer, closeServer = r.overTCP()
+		ln, dialServer, closeServer = r.overTCP(accept)
 	}
 	cfg := proxy.Config{
 		Table: r.table, Stats: r.stats, Kind: proxy.Materialize, Dial: dialServer, Log: r.logs.logger(),
@@ -97,7 +184,7 @@ func newRig(t testing.TB, memory bool, changes ...change) *rig {
 	return r
 }
 
-func (r *rig) overTCP() (net.Listener, func(context.Context) (net.Conn, error), func()) {
+func (r *rig) overTCP(accept func(net.Conn) net.Conn) (net.Listener, func(context.Context) (net.Conn, error), func()) {
 	listen := func() net.Listener {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -107,24 +194,27 @@ func (r *rig) overTCP() (net.Listener, func(context.Context) (net.Conn, error), 
 	}
 	front, back := listen(), listen()
 	r.dial = func() (net.Conn, error) { return net.Dial("tcp", front.Addr().String()) }
-	accepted := make(chan struct{})
-	go func() {
-		defer close(accepted)
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
 		for {
 			c, err := back.Accept()
 			if err != nil {
 				return
 			}
-			r.backends <- c
+			if accept == nil {
+				r.backends <- c // in the order they came
+			} else {
+				accepting.Go(func() { r.backends <- accept(c) })
+			}
 		}
-	}()
+	})
 	dial := func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", back.Addr().String())
 	}
 	return front, dial, func() {
 		back.Close()
-		<-accepted
+		accepting.Wait()
 		for len(r.backends) > 0 {
 			(<-r.backends).Close()
 		}

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loopPath says that plain TCP is carried by event loops here.
+// loopPath says that event loops carry sessions here.
 const loopPath = true
 
 // What an edge says.
@@ -68,12 +68,4 @@ func socketHungUp(fd uintptr) bool {
 		}
 		return err == nil && n > 0 && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	}
-}
-
-// socketReadable: a read would not wait; it gives bytes, the end of the stream or
-// an error.
-func socketReadable(fd uintptr) bool {
-	var b [1]byte
-	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return err != unix.EAGAIN
 }

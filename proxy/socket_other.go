@@ -26,12 +26,13 @@ func duplicate(*net.TCPConn) (int, error)      { return -1, syscall.EINVAL }
 func closeSocket(int)                          {}
 func shutdownSocket(int)                       {}
 func socketHungUp(uintptr) bool                { return false }
-func socketReadable(uintptr) bool              { return true }
 
 // loop is never made.
 type loop struct {
 	p   *Proxy
 	buf *[]byte
+
+	scratch []byte
 }
 
 func newLoop(*Proxy) (*loop, error) { return nil, errors.ErrUnsupported }

@@ -68,7 +68,7 @@ func TestS5S8S9BadStartUps(t *testing.T) {
 		{name: "two SSLRequests", send: packet(80877103, "") + packet(80877103, ""), want: "NE", kind: "duplicate_ssl_request"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			onBoth(t, func(r *rig) {
+			onPlain(t, func(r *rig) {
 				conn := r.conn()
 				if _, err := conn.Write([]byte(c.send)); err != nil {
 					r.t.Fatal(err)
@@ -128,7 +128,7 @@ func TestS10SilenceInTheLoginIsClosedAtTheDeadline(t *testing.T) {
 }
 
 func TestS2S23StartUpInSingleBytes(t *testing.T) {
-	onBoth(t, func(r *rig) {
+	onPlain(t, func(r *rig) {
 		conn := r.conn()
 		body := "user\x00app\x00database\x00materialize\x00\x00"
 		for _, b := range []byte(packet(80877104, "") + packet(80877103, "") + packet(3<<16, body)) {

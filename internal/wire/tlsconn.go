@@ -20,9 +20,9 @@ const ALPN = "postgresql"
 // at most 8 KiB of plaintext and one write to the socket.
 type ClientTLS struct {
 	*tls.Conn
-	reading idleReader
-	under   *coalescer
-	mu      sync.Mutex // one batch at a time
+	socket *underTLS
+	under  *coalescer // over socket
+	mu     sync.Mutex // one batch at a time
 }
 
 // OfferTLS returns a copy of config as clients are served with: it names the
@@ -43,10 +43,9 @@ func OfferTLS(config *tls.Config) *tls.Config {
 // handshake, with a config of [OfferTLS], which all connections share. The error is
 // a *Failure; the connection stays open.
 func ServeTLS(ctx context.Context, conn net.Conn, config *tls.Config) (*ClientTLS, error) {
-	dry := &dryConn{Conn: conn}
-	under := &coalescer{Conn: dry}
-	c := &ClientTLS{Conn: tls.Server(under, config), under: under}
-	c.reading = idleReader{secured: c.Conn, under: dry}
+	socket := &underTLS{Conn: conn}
+	under := &coalescer{Conn: socket}
+	c := &ClientTLS{Conn: tls.Server(under, config), socket: socket, under: under}
 	if err := c.HandshakeContext(ctx); err != nil {
 		if _, theirs := errors.AsType[*tls.CertificateVerificationError](err); theirs {
 			return nil, Fail(KindClientCertificate, "the one that was shown is not trusted", err)
@@ -55,12 +54,6 @@ func ServeTLS(ctx context.Context, conn net.Conn, config *tls.Config) (*ClientTL
 	}
 	return c, nil
 }
-
-// AwaitRead waits until Read will give bytes at once; see idleReader.
-func (c *ClientTLS) AwaitRead(readable func() error) error { return c.reading.await(readable) }
-
-// Read implements net.Conn.
-func (c *ClientTLS) Read(p []byte) (int, error) { return c.reading.read(p) }
 
 // Write writes p in records of at most 8 KiB and flushes once.
 func (c *ClientTLS) Write(p []byte) (int, error) {

@@ -14,9 +14,7 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -146,20 +144,7 @@ func TestS21RecordsOfAtMost8KiB(t *testing.T) {
 			if want := 1 + size/batchBound; len(writes) > want {
 				t.Errorf("%d bytes in %d writes to the socket, want at most %d", size, len(writes), want)
 			}
-			var sizes []int
-			sum := 0
-			for stream := bytes.Join(writes, nil); len(stream) > 0; {
-				length := int(binary.BigEndian.Uint16(stream[3:]))
-				plain := length - aeadOverhead[version]
-				if stream[0] != 23 || plain > 8192 {
-					t.Fatalf("%d bytes: a record of type %d with %d bytes", size, stream[0], plain)
-				}
-				sizes, sum = append(sizes, plain), sum+plain
-				stream = stream[5+length:]
-			}
-			if sum != size || len(sizes) != (size+8191)/8192 {
-				t.Errorf("%d bytes in records of %v", size, sizes)
-			}
+			checkRecords(t, version, size, bytes.Join(writes, nil))
 		}
 		if server.under.buf != nil {
 			t.Error("an idle connection holds a buffer")
@@ -167,82 +152,22 @@ func TestS21RecordsOfAtMost8KiB(t *testing.T) {
 	}
 }
 
-// TestAwaitRead: whoever waits needs no buffer, and what comes is read as it was
-// sent: in one piece, in single bytes, with the goodbye behind it.
-func TestAwaitRead(t *testing.T) {
-	for _, polled := range []bool{false, true} {
-		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			client, server, recorded := securePair(t, version)
-			var readable func() error
-			waits := 0
-			if polled {
-				raw, err := recorded.Conn.(*net.TCPConn).SyscallConn()
-				if err != nil {
-					t.Fatal(err)
-				}
-				readable = func() error {
-					waits++
-					return raw.Read(func(fd uintptr) bool {
-						n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-						return n >= 0 || err != syscall.EAGAIN
-					})
-				}
-			}
-			buf := make([]byte, 64<<10)
-			for _, size := range []int{1, 2, 5, 8192, 16384, 1} {
-				sent := make(chan error, 1)
-				go func() { _, err := client.Write(bytes.Repeat([]byte{byte(size)}, size)); sent <- err }()
-				for got := 0; got < size; {
-					if err := server.AwaitRead(readable); err != nil {
-						t.Fatal(err)
-					}
-					if err := server.AwaitRead(readable); err != nil { // has seen it already
-						t.Fatal(err)
-					}
-					n, err := server.Read(buf)
-					if n == 0 || err != nil || bytes.Count(buf[:n], []byte{byte(size)}) != n {
-						t.Fatalf("of %d bytes: %d, %v", size, n, err)
-					}
-					got += n
-				}
-				if err := <-sent; err != nil {
-					t.Fatal(err)
-				}
-			}
-			if polled && waits == 0 {
-				t.Error("never waited by the socket")
-			}
-			client.Write([]byte("X"))
-			client.CloseWrite()
-			if err := server.AwaitRead(readable); err != nil {
-				t.Fatal(err)
-			}
-			if n, err := server.Read(buf); n != 1 || buf[0] != 'X' || err != nil && err != io.EOF {
-				t.Fatalf("the last byte: %d %v", n, err)
-			}
-			if err := server.AwaitRead(readable); err != io.EOF {
-				t.Errorf("behind the goodbye: %v", err)
-			}
-			if n, err := server.Read(buf); n != 0 || err != io.EOF {
-				t.Errorf("behind the goodbye: %d %v", n, err)
-			}
+// checkRecords wants size bytes of plaintext in as few records as there may be.
+func checkRecords(t *testing.T, version uint16, size int, stream []byte) {
+	t.Helper()
+	var sizes []int
+	sum := 0
+	for len(stream) > 0 {
+		length := int(binary.BigEndian.Uint16(stream[3:]))
+		plain := length - aeadOverhead[version]
+		if stream[0] != 23 || plain > 8192 {
+			t.Fatalf("%d bytes: a record of type %d with %d bytes", size, stream[0], plain)
 		}
+		sizes, sum = append(sizes, plain), sum+plain
+		stream = stream[5+length:]
 	}
-}
-
-// TestAwaitReadEndsWithItsDeadline, and the connection can be read on after it, within
-// a record even.
-func TestAwaitReadEndsWithItsDeadline(t *testing.T) {
-	client, server, _ := securePair(t, tls.VersionTLS13)
-	server.SetReadDeadline(time.Unix(1, 0))
-	if err := server.AwaitRead(nil); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
-	server.SetReadDeadline(time.Now().Add(20 * time.Second))
-	go client.Write([]byte("here"))
-	got := make([]byte, 4)
-	if _, err := io.ReadFull(server, got); err != nil || string(got) != "here" {
-		t.Fatalf("%q %v", got, err)
+	if sum != size || len(sizes) != (size+8191)/8192 {
+		t.Errorf("%d bytes in records of %v", size, sizes)
 	}
 }
 

@@ -61,17 +61,11 @@ func (t ServerTLS) Prepare() ServerTLS {
 // UpstreamTLS is the TLS connection to the server.
 type UpstreamTLS struct {
 	*tls.Conn
-	reading idleReader
+	socket *underTLS
 }
 
-// AwaitRead waits until Read will give bytes at once; see idleReader.
-func (u *UpstreamTLS) AwaitRead(readable func() error) error { return u.reading.await(readable) }
-
-// Read implements net.Conn.
-func (u *UpstreamTLS) Read(p []byte) (int, error) { return u.reading.read(p) }
-
 // NetConn is the connection under TLS.
-func (u *UpstreamTLS) NetConn() net.Conn { return u.reading.under.Conn }
+func (u *UpstreamTLS) NetConn() net.Conn { return u.socket.Conn }
 
 // Start asks the server for TLS and completes the handshake, within ctx. With
 // TLSDisable it returns conn, else an *UpstreamTLS. The error is a *Failure. conn
@@ -87,9 +81,8 @@ func (t ServerTLS) Start(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if config == nil {
 		config = t.config()
 	}
-	dry := &dryConn{Conn: conn}
-	u := &UpstreamTLS{Conn: tls.Client(dry, config)}
-	u.reading = idleReader{secured: u.Conn, under: dry}
+	socket := &underTLS{Conn: conn}
+	u := &UpstreamTLS{Conn: tls.Client(socket, config), socket: socket}
 	if err := u.HandshakeContext(ctx); err != nil {
 		return nil, Fail(KindUpstreamTLS, "", err)
 	}

@@ -1,0 +1,108 @@
+package wire
+
+import (
+	"crypto/tls"
+	"net"
+)
+
+// Detached is a TLS connection whose caller reads and writes the socket himself, and
+// never waits for it. One goroutine at a time uses it.
+type Detached struct {
+	conn   *tls.Conn
+	under  *underTLS
+	record int // plaintext per record, in bytes; 0: as crypto/tls likes it
+}
+
+// Detach takes the connection away from its net.Conn, which stays open and is
+// used no more; nor is this connection, but through what Detach returns. recv reads
+// the socket and gives [ErrDry] when there is nothing now.
+func (c *ClientTLS) Detach(recv func([]byte) (int, error)) *Detached {
+	return detach(c.Conn, c.socket, recv, maxRecord)
+}
+
+// Detach is as [ClientTLS.Detach].
+func (u *UpstreamTLS) Detach(recv func([]byte) (int, error)) *Detached {
+	return detach(u.Conn, u.socket, recv, 0)
+}
+
+func detach(conn *tls.Conn, under *underTLS, recv func([]byte) (int, error), record int) *Detached {
+	under.recv = recv
+	return &Detached{conn: conn, under: under, record: record}
+}
+
+// Open reads what the peer has sent into p, as much of it as has come; ErrDry says
+// that this is nothing. The end of the stream is io.EOF, an end without the peer's
+// goodbye io.ErrUnexpectedEOF. After Open the caller sends what Owed gives.
+func (d *Detached) Open(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var k int
+		k, err = d.conn.Read(p[n:])
+		n += k
+	}
+	if n > 0 {
+		return n, nil // the error comes again
+	}
+	return n, err
+}
+
+// Owed gives the records that reading has caused, the answers to key updates and the
+// alert about a broken stream; nil when there are none.
+func (d *Detached) Owed() []byte {
+	owed := d.under.out
+	d.under.out = nil
+	return owed
+}
+
+// Seal appends the records of p to dst.
+func (d *Detached) Seal(dst, p []byte) ([]byte, error) {
+	d.under.out = dst
+	var err error
+	for len(p) > 0 && err == nil {
+		n := len(p)
+		if d.record > 0 {
+			n = min(n, d.record)
+		}
+		_, err = d.conn.Write(p[:n])
+		p = p[n:]
+	}
+	return d.Owed(), err
+}
+
+// SealEnd appends the goodbye to dst: nothing can be sealed after it.
+func (d *Detached) SealEnd(dst []byte) []byte {
+	d.under.out = dst
+	_ = d.conn.CloseWrite() // fails where nothing can be said any more
+	return d.Owed()
+}
+
+// underTLS is the connection under TLS: the net.Conn, until Detach.
+type underTLS struct {
+	net.Conn
+	recv func([]byte) (int, error) // not nil: detached
+	out  []byte                    // what TLS wrote since, for its caller to send
+}
+
+func (u *underTLS) Read(p []byte) (int, error) {
+	if u.recv != nil {
+		return u.recv(p)
+	}
+	return u.Conn.Read(p)
+}
+
+func (u *underTLS) Write(p []byte) (int, error) {
+	if u.recv != nil {
+		u.out = append(u.out, p...)
+		return len(p), nil
+	}
+	return u.Conn.Write(p)
+}
+
+// ErrDry says that there is nothing to read now. crypto/tls goes on after errors
+// that are temporary, as after a deadline that was moved.
+var ErrDry error = dryError{}
+
+type dryError struct{}
+
+func (dryError) Error() string   { return "nothing to read now" }
+func (dryError) Timeout() bool   { return true }
+func (dryError) Temporary() bool { return true }
