@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"syscall"
@@ -23,7 +24,14 @@ type sealed struct {
 
 	out    []byte // records that wait for room
 	outBuf *[]byte
+	owed   int // bytes of them that only answer what the peer's TLS has asked for
 }
+
+// owedBound is how much a peer may have TLS answer while it reads nothing, in bytes. Each
+// answer is to a key update, which others ask for once in many gigabytes.
+const owedBound = 4 << 10
+
+var errOwed = errors.New("TLS: the peer asks for new keys again and again and does not read the answers")
 
 // records are the memory of out, as long as a full read makes them.
 var records = sync.Pool{New: func() any { b := make([]byte, 0, largeBuffer+smallBuffer); return &b }}
@@ -31,18 +39,24 @@ var records = sync.Pool{New: func() any { b := make([]byte, 0, largeBuffer+small
 // open reads as read does. What TLS keeps of a read is no edge, so it is asked until
 // it has nothing; the socket is not, when it was empty before.
 func (g *leg) open(b []byte) (int, error) {
-	n, err := g.tls.Open(b)
-	if owed := g.tls.Owed(); len(owed) > 0 {
-		_ = g.put(owed) // the peer's own loss
+	t := g.tls
+	if t.owed > owedBound {
+		return 0, errOwed
 	}
-	if n > 0 {
-		return n, nil
+	n, err := t.Open(b)
+	if owed := t.Owed(); len(owed) > 0 {
+		_ = g.put(owed) // the peer's own loss
+		if g.unsent() {
+			t.owed += len(owed)
+		}
 	}
 	if err == wire.ErrDry {
 		g.ready = false
-		return 0, syscall.EAGAIN
+		if err = nil; n == 0 {
+			err = syscall.EAGAIN
+		}
 	}
-	return 0, err
+	return n, err
 }
 
 // recv is what TLS reads the socket by.
@@ -116,7 +130,7 @@ func (g *leg) flush() error {
 }
 
 func (t *sealed) free() {
-	t.out = nil
+	t.out, t.owed = nil, 0
 	if t.outBuf != nil {
 		records.Put(t.outBuf)
 		t.outBuf = nil

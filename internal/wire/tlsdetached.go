@@ -11,6 +11,7 @@ type Detached struct {
 	conn   *tls.Conn
 	under  *underTLS
 	record int // plaintext per record, in bytes; 0: as crypto/tls likes it
+	failed error
 }
 
 // Detach takes the connection away from its net.Conn, which stays open and is
@@ -30,17 +31,30 @@ func detach(conn *tls.Conn, under *underTLS, recv func([]byte) (int, error), rec
 	return &Detached{conn: conn, under: under, record: record}
 }
 
-// Open reads what the peer has sent into p, as much of it as has come; ErrDry says
-// that this is nothing. The end of the stream is io.EOF, an end without the peer's
-// goodbye io.ErrUnexpectedEOF. After Open the caller sends what Owed gives.
+// recordsAtOnce bounds what one Open does for a peer that sends tiny records, each of
+// which may have up to 16 in front of it that carry nothing: a few milliseconds.
+const recordsAtOnce = 64
+
+// Open reads what the peer has sent into p, as much of it as has come, within bounds;
+// ErrDry says that nothing is left, also next to bytes. The end of the stream is io.EOF,
+// an end without the peer's goodbye io.ErrUnexpectedEOF; they and every other failure
+// come alone, behind the bytes, and for good. After Open the caller sends what Owed gives.
 func (d *Detached) Open(p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
+	if d.failed != nil {
+		return 0, d.failed
+	}
+	for range recordsAtOnce {
 		var k int
 		k, err = d.conn.Read(p[n:])
-		n += k
+		if n += k; n == len(p) || err != nil || len(d.under.out) > 0 {
+			break // answers that are owed are not piled up
+		}
 	}
-	if n > 0 {
-		return n, nil // the error comes again
+	if err != nil && err != ErrDry {
+		d.failed = err // crypto/tls forgets some
+		if n > 0 {
+			err = nil
+		}
 	}
 	return n, err
 }

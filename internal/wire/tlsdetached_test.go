@@ -96,7 +96,7 @@ func TestDetached(t *testing.T) {
 				for dry := 0; len(got) < size; {
 					n, err := to.Open(buf)
 					got = append(got, buf[:n]...)
-					if err == nil {
+					if err == nil || n > 0 && err == ErrDry {
 						continue
 					}
 					if err != ErrDry || n != 0 {
@@ -182,7 +182,7 @@ func TestDetachedEnds(t *testing.T) {
 }
 
 // TestDetachedReadsOnce: what one read of the socket gave is opened without another
-// one for each record.
+// one for each record, and that nothing is left is said at once.
 func TestDetachedReadsOnce(t *testing.T) {
 	client, server, toServer, _ := detachedPair(t, tls.VersionTLS13, func(n int) int { return n })
 	for range 20 {
@@ -194,7 +194,7 @@ func TestDetachedReadsOnce(t *testing.T) {
 	}
 	toServer.reads = 0
 	n, err := server.Open(make([]byte, 1000))
-	if n != 200 || err != nil || toServer.reads > 4 {
+	if n != 200 || err != ErrDry || toServer.reads > 2 {
 		t.Errorf("%d bytes (%v) in %d reads of the socket", n, err, toServer.reads)
 	}
 }
