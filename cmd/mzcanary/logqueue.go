@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"sync"
@@ -73,7 +74,9 @@ func (q *logQueue) run() {
 		lines, missed, closed := q.lines, q.missed, q.closed
 		q.lines, q.missed = spare[:0], 0
 		q.mu.Unlock()
-		_, _ = q.to.Write(lines) // a log that cannot be written has nowhere to say so
+		if n, err := q.to.Write(lines); err != nil { // which has nowhere to be said, but can be counted
+			q.lost.Add(uint64(bytes.Count(lines[n:], []byte("\n"))))
+		}
 		if missed > 0 {
 			q.own.Warn("log lines were dropped, because the log was not read fast enough", "lines", missed)
 		}

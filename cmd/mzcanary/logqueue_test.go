@@ -95,3 +95,17 @@ func TestLogQueueEnds(t *testing.T) {
 		}
 	})
 }
+
+// Lines that a log refuses are counted as well.
+func TestLogQueueCountsWhatIsRefused(t *testing.T) {
+	read, write := io.Pipe()
+	read.Close()
+	q, log := newLogQueue(write, textLog)
+	for range 3 {
+		log.Info("line")
+	}
+	q.close()
+	if lost := q.lost.Load(); lost != 3 {
+		t.Errorf("%d lines were lost, want 3", lost)
+	}
+}

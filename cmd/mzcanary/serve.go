@@ -30,6 +30,8 @@ change; everything else in the configuration needs a restart.`,
 			if err != nil {
 				return err
 			}
+			// Written to a pipe whose reader has gone, the log would end the program.
+			signal.Ignore(syscall.SIGPIPE)
 			queue, log := newLogQueue(p.err, func(w io.Writer) *slog.Logger { return newLog(cfg.Log, w) })
 			defer queue.close()
 			opts.Log, opts.LogDropped = log, queue.lost.Load
