@@ -329,10 +329,14 @@ func (f *flow) send(unit []byte) {
 	f.l.post(f, askUnit)
 }
 
-// asksLater keeps what was asked of a flow that has not started.
+// asksLater keeps what was asked of a flow that has not started, in front of what was
+// asked meanwhile.
 func (f *flow) asksLater(asked request, word *wire.Failure, unit []byte) {
 	f.l.mu.Lock()
 	defer f.l.mu.Unlock()
 	f.asked |= asked
-	f.word, f.posted = word, unit
+	if word != nil {
+		f.word = word // the first counts
+	}
+	f.posted = append(unit, f.posted...)
 }
