@@ -13,6 +13,9 @@ const (
 	// logLimit is how many bytes of lines wait for a log that is not read. A storm of
 	// 2,000 sessions that begin and end says about as much.
 	logLimit = 1 << 20
+	// logPause is what passes between two writes. Under load the lines of many sessions
+	// are one write then, and their sessions wake nobody.
+	logPause = 20 * time.Millisecond
 	// logPatience is how long the end waits for the last lines to be read.
 	logPatience = time.Second
 )
@@ -33,13 +36,14 @@ type logQueue struct {
 
 	lost  atomic.Uint64
 	more  chan struct{} // holds one token while there may be lines
+	end   chan struct{} // closed with closed
 	ended chan struct{}
 }
 
 // newLogQueue gives a queue in front of a writer and the log that format makes of it.
 // The caller closes the queue.
 func newLogQueue(to io.Writer, format func(io.Writer) *slog.Logger) (*logQueue, *slog.Logger) {
-	q := &logQueue{to: to, own: format(to), more: make(chan struct{}, 1), ended: make(chan struct{})}
+	q := &logQueue{to: to, own: format(to), more: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{})}
 	go q.run()
 	return q, format(q)
 }
@@ -83,6 +87,10 @@ func (q *logQueue) run() {
 		if closed {
 			return
 		}
+		select {
+		case <-time.After(logPause):
+		case <-q.end:
+		}
 		spare = lines
 		if cap(spare) > logLimit/16 {
 			spare = nil // a storm is no reason to keep its memory
@@ -94,6 +102,7 @@ func (q *logQueue) run() {
 func (q *logQueue) close() {
 	q.mu.Lock()
 	q.closed = true
+	close(q.end)
 	q.wake()
 	q.mu.Unlock()
 	select {
